@@ -1,0 +1,118 @@
+# Every command of the project, for people, pre-commit and CI alike. `make` lists them.
+#
+# Nothing has to be prepared: the first target that needs an environment makes it, with
+# scripts/bootstrap.sh, from any Python >= 3.12 on the machine. A stamp file in the environment
+# keeps later runs fast.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+SETUP := pyproject.toml .python-version scripts/bootstrap.sh
+JOBS ?= auto
+ARGS ?=
+# COV=1 turns a test run into a measured one; the floor is fail_under in pyproject.toml.
+COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
+
+.PHONY: help install lint fix format format-check typecheck imports security deps spelling \
+	checks test test-3.13 smoke coverage all demo bench soak docs docs-serve build clean distclean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- Environments ---------------------------------------------------------------------------
+
+.venv/.stamp: $(SETUP)
+	@scripts/bootstrap.sh sync .venv dev
+	@rm -f .venv/.stamp-docs
+	@touch $@
+
+.venv/.stamp-docs: .venv/.stamp
+	@scripts/bootstrap.sh sync .venv "dev docs"
+	@touch $@
+
+.venv313/.stamp: $(SETUP)
+	@scripts/bootstrap.sh sync .venv313 dev 3.13
+	@touch $@
+
+install: .venv/.stamp ## Make the environment .venv with everything needed to work on RoomKit
+
+# --- Checks ---------------------------------------------------------------------------------
+
+lint: .venv/.stamp ## Look for mistakes with ruff
+	$(BIN)/ruff check .
+
+fix: .venv/.stamp ## Let ruff repair what it can, then format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+format: .venv/.stamp ## Format the code with ruff
+	$(BIN)/ruff format .
+
+format-check: .venv/.stamp ## Fail when some file is not formatted
+	$(BIN)/ruff format --check .
+
+typecheck: .venv/.stamp ## Check types with mypy, strictly
+	$(BIN)/mypy src/roomkit
+
+imports: .venv/.stamp ## Check which module may import which
+	$(BIN)/lint-imports
+
+security: .venv/.stamp ## Look for unsafe calls with bandit
+	$(BIN)/bandit --quiet --recursive src --configfile pyproject.toml
+
+deps: .venv/.stamp ## Compare what is imported with what is declared
+	$(BIN)/deptry src
+
+spelling: .venv/.stamp ## Look for misspelt words
+	$(BIN)/codespell
+
+checks: lint format-check typecheck imports security deps spelling ## All checks, without the tests
+
+# --- Tests ----------------------------------------------------------------------------------
+
+test: .venv/.stamp ## Run the tests (ARGS="-k name" selects, COV=1 measures)
+	$(PYTHON) -m pytest -n $(JOBS) $(COVERAGE) $(ARGS)
+
+test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of their own
+	.venv313/bin/python -m pytest -n $(JOBS) $(ARGS)
+
+smoke: .venv/.stamp ## Install without extras somewhere else and run the quick start there
+	@scripts/smoke.sh
+
+coverage: ## Run the tests and fail below the coverage floor
+	@$(MAKE) test COV=1
+
+all: checks coverage ## Everything a change must pass
+
+soak: .venv/.stamp ## Run the long tests under load
+	$(PYTHON) -m pytest -m soak --timeout=1800 $(ARGS)
+
+bench: .venv/.stamp ## Run the benchmarks
+	$(PYTHON) -m benchmarks
+
+# --- Using it -------------------------------------------------------------------------------
+
+demo: .venv/.stamp ## Show a conversation across channels, offline
+	$(PYTHON) examples/demo.py
+
+docs: .venv/.stamp-docs ## Build the documentation into site/, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: .venv/.stamp-docs ## Serve the documentation while writing it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+build: .venv/.stamp ## Build the source archive and the wheel into dist/
+	$(PYTHON) -m build --no-isolation
+
+clean: ## Remove what builds, tests and checks leave behind
+	rm -rf build dist site htmlcov coverage.xml .coverage .coverage.* .hypothesis \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks scripts -name __pycache__ -type d -prune \
+		-exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## Also remove the environments
+	rm -rf .venv .venv313 .tools uv.lock

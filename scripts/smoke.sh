@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs RoomKit without extras into an environment of its own, checks that pydantic and its own
+# needs are all that came along, and runs the quick start there, away from the checkout.
+set -eu
+cd "$(dirname "$0")/.."
+
+root=$(pwd)
+uv=$(scripts/bootstrap.sh uv)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
+unset VIRTUAL_ENV
+
+python=$work/venv/bin/python
+"$uv" venv --quiet --python "$root/.venv/bin/python" "$work/venv"
+"$uv" pip install --quiet --python "$python" pydantic
+"$uv" pip freeze --python "$python" >"$work/before"
+"$uv" pip install --quiet --python "$python" .
+"$uv" pip freeze --python "$python" | grep -v '^roomkit' >"$work/after"
+if ! diff "$work/before" "$work/after" >&2; then
+    printf '%s\n' 'The base installation brought more than pydantic and its own needs.' >&2
+    exit 1
+fi
+
+cp examples/quickstart.py "$work/"
+cd "$work"
+"$python" -I -m roomkit doctor --extra httpx
+"$python" -I quickstart.py

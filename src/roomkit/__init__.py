@@ -1,0 +1,261 @@
+"""RoomKit: conversations over many channels, in rooms. Pure async, one dependency.
+
+Nothing is loaded before it is used: every public name below resolves on first access
+(PEP 562) and is typed for checkers and editors. The three tables say the same thing, once for
+type checkers, once for ``import *`` and once for the loader; a test compares them.
+"""
+
+from __future__ import annotations
+
+from roomkit._lazy import lazy_exports
+from roomkit._version import __version__
+
+TYPE_CHECKING = False
+# ruff: noqa: RUF022
+# fmt: off
+# isort: off
+if TYPE_CHECKING:
+    from roomkit._clock import Clock, ManualClock, SystemClock
+    from roomkit._scope import current_delivery
+    from roomkit.ai_docs import get_agents_md, get_ai_context, get_llms_txt
+    from roomkit.channels import (
+        EmailChannel, HTTPChannel, MessengerChannel, RCSChannel, SMSChannel, TeamsChannel,
+        WhatsAppChannel, WhatsAppPersonalChannel,
+    )
+    from roomkit.channels.ai import AIChannel
+    from roomkit.channels.base import Channel
+    from roomkit.channels.transport import TransportChannel
+    from roomkit.channels.websocket import WebSocketChannel
+    from roomkit.core.circuit_breaker import CircuitBreaker
+    from roomkit.core.event_router import EventRouter
+    from roomkit.core.framework import RoomKit
+    from roomkit.core.hooks import HookEngine, HookRegistration
+    from roomkit.core.inbound_router import DefaultInboundRoomRouter, InboundRoomRouter
+    from roomkit.core.locks import InMemoryLockManager, RoomLockManager
+    from roomkit.core.rate_limiter import TokenBucketRateLimiter
+    from roomkit.core.router import ContentTranscoder
+    from roomkit.core.transcoder import DefaultContentTranscoder
+    from roomkit.exceptions import (
+        ChannelNotFoundError, ChannelNotRegisteredError, CommitOutcomeUnknown,
+        ConfigurationError, ConflictError, EventRefusedError, IdentityNotFoundError,
+        InvalidInputError, InvalidMetadataError, InvalidReturnError, InvalidTransitionError,
+        KitClosedError, LockCycleError, LockTimeoutError, MissingDependencyError,
+        NotFoundError, ParticipantNotFoundError, ProviderDeliveryError, ProviderError,
+        RoomClosedError, RoomKitError, RoomNotFoundError, SchemaTooNewError,
+        SourceAlreadyAttachedError, SourceNotFoundError, StoreError, StoreUnavailableError,
+        VoiceBackendNotConfiguredError, VoiceNotConfiguredError, WebhookError, WebhookRefused,
+        WrongLoopError,
+    )
+    from roomkit.identity.base import IdentityResolver
+    from roomkit.identity.mock import MockIdentityResolver
+    from roomkit.models.channel import (
+        ChannelBinding, ChannelCapabilities, ChannelOutput, RateLimit, RetryPolicy,
+    )
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import (
+        DeliveryResult, DeliveryStatus, InboundMessage, InboundResult, ProviderResult,
+    )
+    from roomkit.models.enums import (
+        Access, ChannelCategory, ChannelDirection, ChannelMediaType, ChannelType, DeleteType,
+        DeliveryMode, EventStatus, EventType, HookExecution, HookTrigger, IdentificationStatus,
+        ParticipantRole, ParticipantStatus, RoomStatus, TaskStatus,
+    )
+    from roomkit.models.event import (
+        AudioContent, ChannelData, CompositeContent, DeleteContent, EditContent, EventContent,
+        EventSource, LocationContent, MediaContent, RichContent, RoomEvent, SystemContent,
+        TemplateContent, TextContent, VideoContent,
+    )
+    from roomkit.models.framework_event import FrameworkEvent, FrameworkEventType
+    from roomkit.models.hook import HOOK_SPECS, HookResult, HookSpec, InjectedEvent
+    from roomkit.models.identity import Identity, IdentityHookResult, IdentityResult
+    from roomkit.models.participant import Participant
+    from roomkit.models.reasons import Reason
+    from roomkit.models.room import ROOM_TRANSITIONS, Room, RoomTimers
+    from roomkit.models.streaming import StreamDelta, StreamEnd
+    from roomkit.models.task import Observation, Task
+    from roomkit.providers.ai.base import (
+        AIContext, AIImagePart, AIMessage, AIPart, AIProvider, AIResponse, AITextPart,
+        AIThinkingPart, AITool, AIToolCall, AIToolCallPart, AIToolResultPart, StreamCollector,
+        StreamDone, StreamEvent, StreamTextDelta, StreamThinkingDelta, StreamToolCall,
+        close_stream, collect_stream,
+    )
+    from roomkit.providers.ai.mock import MockAIProvider
+    from roomkit.providers.email.base import EmailProvider
+    from roomkit.providers.email.mock import MockEmailProvider
+    from roomkit.providers.http.base import HTTPProvider
+    from roomkit.providers.http.mock import MockHTTPProvider
+    from roomkit.providers.messenger.base import MessengerProvider
+    from roomkit.providers.messenger.mock import MockMessengerProvider
+    from roomkit.providers.rcs.base import RCSDeliveryResult, RCSProvider
+    from roomkit.providers.rcs.mock import MockRCSProvider
+    from roomkit.providers.sms.base import SMSProvider
+    from roomkit.providers.sms.meta import WebhookMeta
+    from roomkit.providers.sms.mock import MockSMSProvider
+    from roomkit.providers.sms.phone import is_valid_phone, normalize_phone
+    from roomkit.providers.teams.base import TeamsProvider
+    from roomkit.providers.teams.conversation_store import (
+        ConversationReferenceStore, InMemoryConversationReferenceStore,
+    )
+    from roomkit.providers.teams.mock import MockTeamsProvider
+    from roomkit.providers.webhook import Signal, WebhookHandler, WebhookRequest, WebhookResponse
+    from roomkit.providers.whatsapp.base import WhatsAppProvider
+    from roomkit.providers.whatsapp.mock import MockWhatsAppProvider
+    from roomkit.realtime.base import (
+        EphemeralCallback, EphemeralEvent, EphemeralEventType, RealtimeBackend,
+    )
+    from roomkit.realtime.memory import InMemoryRealtime
+    from roomkit.sources.base import (
+        BaseSourceProvider, EmitCallback, SourceHealth, SourceProvider, SourceStatus,
+    )
+    from roomkit.store.base import ConversationStore
+    from roomkit.store.memory import InMemoryStore
+
+__all__ = [
+    "AIChannel", "AIContext", "AIImagePart", "AIMessage", "AIPart", "AIProvider", "AIResponse",
+    "AITextPart", "AIThinkingPart", "AITool", "AIToolCall", "AIToolCallPart",
+    "AIToolResultPart", "Access", "AudioContent", "BaseSourceProvider", "Channel",
+    "ChannelBinding", "ChannelCapabilities", "ChannelCategory", "ChannelData",
+    "ChannelDirection", "ChannelMediaType", "ChannelNotFoundError",
+    "ChannelNotRegisteredError", "ChannelOutput", "ChannelType", "CircuitBreaker", "Clock",
+    "CommitOutcomeUnknown", "CompositeContent", "ConfigurationError", "ConflictError",
+    "ContentTranscoder", "ConversationReferenceStore", "ConversationStore",
+    "DefaultContentTranscoder", "DefaultInboundRoomRouter", "DeleteContent", "DeleteType",
+    "DeliveryMode", "DeliveryResult", "DeliveryStatus", "EditContent", "EmailChannel",
+    "EmailProvider", "EmitCallback", "EphemeralCallback", "EphemeralEvent",
+    "EphemeralEventType", "EventContent", "EventRefusedError", "EventRouter", "EventSource",
+    "EventStatus", "EventType", "FrameworkEvent", "FrameworkEventType", "HOOK_SPECS",
+    "HTTPChannel", "HTTPProvider", "HookEngine", "HookExecution", "HookRegistration",
+    "HookResult", "HookSpec", "HookTrigger", "IdentificationStatus", "Identity",
+    "IdentityHookResult", "IdentityNotFoundError", "IdentityResolver", "IdentityResult",
+    "InMemoryConversationReferenceStore", "InMemoryLockManager", "InMemoryRealtime",
+    "InMemoryStore", "InboundMessage", "InboundResult", "InboundRoomRouter", "InjectedEvent",
+    "InvalidInputError", "InvalidMetadataError", "InvalidReturnError",
+    "InvalidTransitionError", "KitClosedError", "LocationContent", "LockCycleError",
+    "LockTimeoutError", "ManualClock", "MediaContent", "MessengerChannel", "MessengerProvider",
+    "MissingDependencyError", "MockAIProvider", "MockEmailProvider", "MockHTTPProvider",
+    "MockIdentityResolver", "MockMessengerProvider", "MockRCSProvider", "MockSMSProvider",
+    "MockTeamsProvider", "MockWhatsAppProvider", "NotFoundError", "Observation", "Participant",
+    "ParticipantNotFoundError", "ParticipantRole", "ParticipantStatus",
+    "ProviderDeliveryError", "ProviderError", "ProviderResult", "RCSChannel",
+    "RCSDeliveryResult", "RCSProvider", "ROOM_TRANSITIONS", "RateLimit", "RealtimeBackend",
+    "Reason", "RetryPolicy", "RichContent", "Room", "RoomClosedError", "RoomContext",
+    "RoomEvent", "RoomKit", "RoomKitError", "RoomLockManager", "RoomNotFoundError",
+    "RoomStatus", "RoomTimers", "SMSChannel", "SMSProvider", "SchemaTooNewError", "Signal",
+    "SourceAlreadyAttachedError", "SourceHealth", "SourceNotFoundError", "SourceProvider",
+    "SourceStatus", "StoreError", "StoreUnavailableError", "StreamCollector", "StreamDelta",
+    "StreamDone", "StreamEnd", "StreamEvent", "StreamTextDelta", "StreamThinkingDelta",
+    "StreamToolCall", "SystemClock", "SystemContent", "Task", "TaskStatus", "TeamsChannel",
+    "TeamsProvider", "TemplateContent", "TextContent", "TokenBucketRateLimiter",
+    "TransportChannel", "VideoContent", "VoiceBackendNotConfiguredError",
+    "VoiceNotConfiguredError", "WebSocketChannel", "WebhookError", "WebhookHandler",
+    "WebhookMeta", "WebhookRefused", "WebhookRequest", "WebhookResponse", "WhatsAppChannel",
+    "WhatsAppPersonalChannel", "WhatsAppProvider", "WrongLoopError", "__version__",
+    "close_stream", "collect_stream", "current_delivery", "get_agents_md", "get_ai_context",
+    "get_llms_txt", "is_valid_phone", "normalize_phone",
+]
+
+if not TYPE_CHECKING:
+    _BY_MODULE = {
+        "roomkit._clock": "Clock ManualClock SystemClock",
+        "roomkit._scope": "current_delivery",
+        "roomkit.ai_docs": "get_agents_md get_ai_context get_llms_txt",
+        "roomkit.channels": (
+            "EmailChannel HTTPChannel MessengerChannel RCSChannel SMSChannel TeamsChannel "
+            "WhatsAppChannel WhatsAppPersonalChannel "
+        ),
+        "roomkit.channels.ai": "AIChannel",
+        "roomkit.channels.base": "Channel",
+        "roomkit.channels.transport": "TransportChannel",
+        "roomkit.channels.websocket": "WebSocketChannel",
+        "roomkit.core.circuit_breaker": "CircuitBreaker",
+        "roomkit.core.event_router": "EventRouter",
+        "roomkit.core.framework": "RoomKit",
+        "roomkit.core.hooks": "HookEngine HookRegistration",
+        "roomkit.core.inbound_router": "DefaultInboundRoomRouter InboundRoomRouter",
+        "roomkit.core.locks": "InMemoryLockManager RoomLockManager",
+        "roomkit.core.rate_limiter": "TokenBucketRateLimiter",
+        "roomkit.core.router": "ContentTranscoder",
+        "roomkit.core.transcoder": "DefaultContentTranscoder",
+        "roomkit.exceptions": (
+            "ChannelNotFoundError ChannelNotRegisteredError CommitOutcomeUnknown "
+            "ConfigurationError ConflictError EventRefusedError IdentityNotFoundError "
+            "InvalidInputError InvalidMetadataError InvalidReturnError "
+            "InvalidTransitionError KitClosedError LockCycleError LockTimeoutError "
+            "MissingDependencyError NotFoundError ParticipantNotFoundError "
+            "ProviderDeliveryError ProviderError RoomClosedError RoomKitError "
+            "RoomNotFoundError SchemaTooNewError SourceAlreadyAttachedError "
+            "SourceNotFoundError StoreError StoreUnavailableError "
+            "VoiceBackendNotConfiguredError VoiceNotConfiguredError WebhookError "
+            "WebhookRefused WrongLoopError "
+        ),
+        "roomkit.identity.base": "IdentityResolver",
+        "roomkit.identity.mock": "MockIdentityResolver",
+        "roomkit.models.channel": (
+            "ChannelBinding ChannelCapabilities ChannelOutput RateLimit RetryPolicy "
+        ),
+        "roomkit.models.context": "RoomContext",
+        "roomkit.models.delivery": (
+            "DeliveryResult DeliveryStatus InboundMessage InboundResult ProviderResult "
+        ),
+        "roomkit.models.enums": (
+            "Access ChannelCategory ChannelDirection ChannelMediaType ChannelType "
+            "DeleteType DeliveryMode EventStatus EventType HookExecution HookTrigger "
+            "IdentificationStatus ParticipantRole ParticipantStatus RoomStatus TaskStatus "
+        ),
+        "roomkit.models.event": (
+            "AudioContent ChannelData CompositeContent DeleteContent EditContent "
+            "EventContent EventSource LocationContent MediaContent RichContent RoomEvent "
+            "SystemContent TemplateContent TextContent VideoContent "
+        ),
+        "roomkit.models.framework_event": "FrameworkEvent FrameworkEventType",
+        "roomkit.models.hook": "HOOK_SPECS HookResult HookSpec InjectedEvent",
+        "roomkit.models.identity": "Identity IdentityHookResult IdentityResult",
+        "roomkit.models.participant": "Participant",
+        "roomkit.models.reasons": "Reason",
+        "roomkit.models.room": "ROOM_TRANSITIONS Room RoomTimers",
+        "roomkit.models.streaming": "StreamDelta StreamEnd",
+        "roomkit.models.task": "Observation Task",
+        "roomkit.providers.ai.base": (
+            "AIContext AIImagePart AIMessage AIPart AIProvider AIResponse AITextPart "
+            "AIThinkingPart AITool AIToolCall AIToolCallPart AIToolResultPart "
+            "StreamCollector StreamDone StreamEvent StreamTextDelta StreamThinkingDelta "
+            "StreamToolCall close_stream collect_stream "
+        ),
+        "roomkit.providers.ai.mock": "MockAIProvider",
+        "roomkit.providers.email.base": "EmailProvider",
+        "roomkit.providers.email.mock": "MockEmailProvider",
+        "roomkit.providers.http.base": "HTTPProvider",
+        "roomkit.providers.http.mock": "MockHTTPProvider",
+        "roomkit.providers.messenger.base": "MessengerProvider",
+        "roomkit.providers.messenger.mock": "MockMessengerProvider",
+        "roomkit.providers.rcs.base": "RCSDeliveryResult RCSProvider",
+        "roomkit.providers.rcs.mock": "MockRCSProvider",
+        "roomkit.providers.sms.base": "SMSProvider",
+        "roomkit.providers.sms.meta": "WebhookMeta",
+        "roomkit.providers.sms.mock": "MockSMSProvider",
+        "roomkit.providers.sms.phone": "is_valid_phone normalize_phone",
+        "roomkit.providers.teams.base": "TeamsProvider",
+        "roomkit.providers.teams.conversation_store": (
+            "ConversationReferenceStore InMemoryConversationReferenceStore "
+        ),
+        "roomkit.providers.teams.mock": "MockTeamsProvider",
+        "roomkit.providers.webhook": "Signal WebhookHandler WebhookRequest WebhookResponse",
+        "roomkit.providers.whatsapp.base": "WhatsAppProvider",
+        "roomkit.providers.whatsapp.mock": "MockWhatsAppProvider",
+        "roomkit.realtime.base": (
+            "EphemeralCallback EphemeralEvent EphemeralEventType RealtimeBackend "
+        ),
+        "roomkit.realtime.memory": "InMemoryRealtime",
+        "roomkit.sources.base": (
+            "BaseSourceProvider EmitCallback SourceHealth SourceProvider SourceStatus "
+        ),
+        "roomkit.store.base": "ConversationStore",
+        "roomkit.store.memory": "InMemoryStore",
+    }
+    # isort: on
+    # fmt: on
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {name: module for module, names in _BY_MODULE.items() for name in names.split()},
+        extra=["__version__"],
+    )

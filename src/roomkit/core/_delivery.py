@@ -1,0 +1,308 @@
+"""One event to one channel: transcode, limit, breaker, attempts with their timeout.
+
+Nothing here raises but cancellation: how it went is an ``Outcome``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from roomkit._aio import bounded, cancelled_from_within, resume
+from roomkit._logging import brief, ids
+from roomkit._scope import Delivery, delivery_scope
+from roomkit.core.circuit_breaker import CircuitBreaker
+from roomkit.core.transcoder import DefaultContentTranscoder, adapt
+from roomkit.exceptions import InvalidReturnError, ProviderDeliveryError, ProviderError
+from roomkit.models.channel import ChannelOutput
+from roomkit.models.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from roomkit._clock import Clock
+    from roomkit.channels.base import Channel
+    from roomkit.core.rate_limiter import TokenBucketRateLimiter
+    from roomkit.core.router import ContentTranscoder
+    from roomkit.models.channel import ChannelBinding, RetryPolicy
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
+
+logger = logging.getLogger("roomkit.delivery")
+
+SENT, FAILED, SKIPPED = "sent", "failed", "skipped"
+
+# Refusals of ours, not failures of the vendor: they neither trip the breaker nor are retried.
+_NOTHING_TO_SEND = frozenset({Reason.EMPTY_MESSAGE, "unsupported_media"})
+_NOT_THE_VENDOR = _NOTHING_TO_SEND | {Reason.NO_RECIPIENT}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one delivery or reaction ended.
+
+    Attributes:
+        status: ``sent``, ``failed`` or ``skipped``.
+        error: The reason or error code, unless sent.
+        provider_message_id: The vendor's id, when it gave one.
+        attempts: How often it was tried.
+        output: What the channel answered.
+        exception: What it raised last.
+    """
+
+    status: str
+    error: str | None = None
+    provider_message_id: str | None = None
+    attempts: int = 0
+    output: ChannelOutput = field(default_factory=ChannelOutput.empty)
+    exception: BaseException | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``event.delivery_results`` will say of it."""
+        result: dict[str, Any] = {"status": self.status, "attempts": self.attempts}
+        if self.provider_message_id is not None:
+            result["provider_message_id"] = self.provider_message_id
+        if self.error is not None:
+            result["error"] = self.error
+        return result
+
+
+class Adapted:
+    """One event as its targets get it: transcoded once per distinct set of capabilities."""
+
+    __slots__ = ("_made", "event", "source_binding")
+
+    def __init__(self, event: RoomEvent, source_binding: ChannelBinding | None) -> None:
+        self.event = event
+        self.source_binding = source_binding
+        # The capabilities are kept with the result: an id() is only unique while it lives.
+        self._made: dict[int, tuple[Any, RoomEvent | None]] | None = None
+
+    async def for_target(
+        self, transcoder: ContentTranscoder, binding: ChannelBinding
+    ) -> RoomEvent | None:
+        """Return the event as this target can carry it; None when it cannot at all."""
+        capabilities = binding.capabilities
+        shared = type(transcoder) is DefaultContentTranscoder
+        if shared and self._made is not None:
+            made = self._made.get(id(capabilities))
+            if made is not None:
+                return made[1]
+        event = self.event
+        content = await adapt(transcoder, event.content, self.source_binding or binding, binding)
+        if content is None:
+            result = None
+        else:
+            result = event if content is event.content else event.saying(content)
+        if shared:
+            if self._made is None:
+                self._made = {}
+            self._made[id(capabilities)] = (capabilities, result)
+        return result
+
+
+class Sender:
+    """Delivers events to channels, and asks channels to react.
+
+    Args:
+        transcoder: Makes content fit.
+        limiter: Paces channels with a rate limit.
+        clock: Times retries and breakers.
+        delivery_timeout: Seconds an attempt may take.
+        reaction_timeout: Seconds a reaction may take.
+    """
+
+    def __init__(
+        self,
+        transcoder: ContentTranscoder,
+        limiter: TokenBucketRateLimiter,
+        *,
+        clock: Clock | None = None,
+        delivery_timeout: float | None = 30.0,
+        reaction_timeout: float | None = 120.0,
+    ) -> None:
+        self.transcoder = transcoder
+        self.limiter = limiter
+        self._clock = clock
+        self._delivery_timeout = delivery_timeout
+        self._reaction_timeout = reaction_timeout
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    def breaker(self, channel_id: str) -> CircuitBreaker:
+        """Return the channel's circuit breaker, made on first use."""
+        breaker = self._breakers.get(channel_id)
+        if breaker is None:
+            breaker = self._breakers[channel_id] = CircuitBreaker(clock=self._clock)
+        return breaker
+
+    def forget(self, channel_id: str) -> None:
+        """Forget a channel's breaker and pace."""
+        self._breakers.pop(channel_id, None)
+        self.limiter.forget(channel_id)
+
+    async def react(
+        self,
+        channel: Channel,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        context: RoomContext,
+        delivery_id: str | None,
+    ) -> Outcome:
+        """Let a channel react to an event, once.
+
+        Without a ``delivery_id`` the channel is not told that a delivery of ours is under
+        way: it then contains its own failures, as for any direct call.
+        """
+        outcome = Outcome(SENT, attempts=1)
+        token = delivery_scope.set(Delivery(delivery_id) if delivery_id is not None else None)
+        try:
+            coro = channel.on_event(event, binding, context)
+            outcome.output = _checked(await bounded(coro, self._reaction_timeout))
+        except asyncio.CancelledError as exc:
+            if not cancelled_from_within():
+                raise
+            _fail(outcome, exc)
+        except Exception as exc:  # noqa: BLE001 - a border where foreign code runs
+            _fail(outcome, exc)
+        finally:
+            delivery_scope.reset(token)
+        return outcome
+
+    async def deliver(
+        self,
+        channel: Channel,
+        adapted: Adapted,
+        binding: ChannelBinding,
+        context: RoomContext,
+        delivery_id: str | None,
+    ) -> Outcome:
+        """Bring an event to a channel, with the binding's rate limit and retry policy."""
+        event = await adapted.for_target(self.transcoder, binding)
+        if event is None:
+            return Outcome(FAILED, Reason.TRANSCODING_FAILED)
+        breaker = self.breaker(channel.channel_id)
+        if not breaker.allow_request():
+            return Outcome(FAILED, Reason.CIRCUIT_OPEN)
+        settled = False
+        try:
+            if binding.rate_limit is not None:
+                # Waiting for its turn is not the channel's failure: no timeout here.
+                await self.limiter.wait(channel.channel_id, binding.rate_limit)
+            outcome = await self._attempts(channel, event, binding, context, delivery_id)
+            if outcome.status == SENT:
+                breaker.record_success()
+                settled = True
+            elif outcome.error not in _NOT_THE_VENDOR:
+                breaker.record_failure()
+                settled = True
+        finally:
+            if not settled and not breaker.is_closed:
+                # The probe of a half-open breaker taught nothing; let another one try.
+                breaker.record_abandoned()
+        return outcome
+
+    async def _attempts(
+        self,
+        channel: Channel,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        context: RoomContext,
+        delivery_id: str | None,
+    ) -> Outcome:
+        policy = binding.retry_policy
+        attempt = 1
+        while True:
+            delivery = Delivery(delivery_id, attempt) if delivery_id is not None else None
+            outcome = await self._attempt(channel, event, binding, context, delivery)
+            outcome.attempts = attempt
+            if outcome.status == SENT or policy is None or attempt > policy.max_retries:
+                return outcome
+            if not _repeatable(channel, outcome):
+                return outcome
+            delay = _delay(policy, outcome, attempt - 1)
+            logger.info(
+                "delivery to %s failed (%s); attempt %d follows in %.1f s",
+                channel.channel_id,
+                type(outcome.exception).__name__,
+                attempt + 1,
+                delay,
+                extra=ids(channel_id=channel.channel_id, event_id=event.id, attempt=attempt),
+            )
+            clock = self._clock
+            await (clock.sleep(delay) if clock is not None else asyncio.sleep(delay))
+            attempt += 1
+
+    async def _attempt(
+        self,
+        channel: Channel,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        context: RoomContext,
+        delivery: Delivery | None,
+    ) -> Outcome:
+        outcome = Outcome(SENT)
+        token = delivery_scope.set(delivery)
+        try:
+            coro: Coroutine[Any, Any, Any] = channel.deliver(event, binding, context)
+            if type(coro) is CoroutineType:
+                try:
+                    yielded = coro.send(None)
+                except StopIteration as stop:
+                    answer = stop.value
+                else:
+                    answer = await resume(coro, yielded, self._delivery_timeout)
+            else:
+                answer = await bounded(coro, self._delivery_timeout)
+            outcome.output = _checked(answer)
+        except asyncio.CancelledError as exc:
+            if not cancelled_from_within():
+                raise
+            _fail(outcome, exc)
+        except Exception as exc:  # noqa: BLE001 - a border where foreign code runs
+            _fail(outcome, exc)
+        finally:
+            delivery_scope.reset(token)
+        if delivery is not None and delivery.result is not None:
+            outcome.provider_message_id = delivery.result.provider_message_id
+        return outcome
+
+
+def _checked(answer: Any) -> ChannelOutput:
+    """Return a channel's answer; None counts as nothing to say."""
+    if answer is None:
+        return ChannelOutput.empty()
+    if not isinstance(answer, ChannelOutput):
+        raise InvalidReturnError(f"expected ChannelOutput, got {type(answer).__name__}")
+    return answer
+
+
+def _fail(outcome: Outcome, error: BaseException) -> None:
+    outcome.status = FAILED
+    outcome.error = brief(error)
+    outcome.exception = error
+    if isinstance(error, ProviderDeliveryError):
+        outcome.error = error.code
+        if error.code in _NOTHING_TO_SEND:
+            outcome.status = SKIPPED
+        if error.ambiguous:
+            outcome.error = Reason.AMBIGUOUS
+
+
+def _repeatable(channel: Channel, outcome: Outcome) -> bool:
+    """Return whether the same attempt may be made again."""
+    error = outcome.exception
+    if isinstance(error, ProviderDeliveryError) and error.ambiguous:
+        # The vendor may have taken it: only a key it recognises makes a repeat safe.
+        return channel.sends_idempotency_key
+    if isinstance(error, ProviderError):
+        return error.retryable
+    return outcome.status == FAILED
+
+
+def _delay(policy: RetryPolicy, outcome: Outcome, retry: int) -> float:
+    wait = getattr(outcome.exception, "retry_after", None)
+    delay = policy.delay_for(retry)
+    return max(delay, float(wait)) if wait is not None else delay

@@ -1,0 +1,181 @@
+"""Prepare: from a raw message to an event in front of its room, without any room lock.
+
+Every await has a bound, and nothing is stored but the room itself when the message is a
+first contact.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from roomkit._aio import bounded
+from roomkit._logging import ids
+from roomkit.core.pipeline.context import Arrival, Refusal, duplicate_of
+from roomkit.core.pipeline.door import clean_event
+from roomkit.core.pipeline.identify import Challenged
+from roomkit.exceptions import InvalidReturnError, RoomNotFoundError
+from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import ChannelDirection, RoomStatus
+from roomkit.models.event import RoomEvent
+from roomkit.models.framework_event import FrameworkEventType
+from roomkit.models.reasons import Reason
+from roomkit.models.room import Room
+from roomkit.store.commit import RoomClaim
+
+if TYPE_CHECKING:
+    from roomkit.channels.base import Channel
+    from roomkit.core.pipeline.context import Parts
+    from roomkit.core.pipeline.identify import Identifier
+    from roomkit.core.services.rooms import Rooms
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage
+
+logger = logging.getLogger("roomkit.pipeline")
+
+
+class Preparation:
+    """The steps before the room lock."""
+
+    def __init__(self, parts: Parts, identifier: Identifier, rooms: Rooms) -> None:
+        self._parts = parts
+        self._identifier = identifier
+        self._rooms = rooms
+        self._store = parts.store
+
+    async def arrive(
+        self,
+        channel: Channel,
+        message: InboundMessage,
+        room_id: str | None,
+        organization_id: str | None,
+    ) -> Arrival | Refusal | Challenged:
+        """Find the message's room, parse it and identify its sender.
+
+        Raises:
+            RoomNotFoundError: The room named (or routed to) does not exist.
+            Exception: Whatever the channel, router or resolver raised; reported by ON_ERROR.
+        """
+        key = message.idempotency_key
+        room = room_id if room_id is not None else await self._find_room(channel, message)
+        if room is None:
+            if key is not None:
+                first = await self._store.find_event_by_channel_key(channel.channel_id, key)
+                if first is not None:
+                    return duplicate_of(first)
+            room = await self._open_room(channel, message, organization_id)
+        if key is not None:
+            first = await self._store.find_event_by_key(room, key)
+            if first is not None:
+                return duplicate_of(first)
+        context = await self._store.load_context(room)
+        if context is None:
+            raise RoomNotFoundError(f"room {room!r} does not exist")
+        if not context.room.is_open:
+            return Refusal(Reason.ROOM_CLOSED)
+        event = await self._parse(channel, message, context)
+        return await self._identify(channel, message, event, context)
+
+    async def _find_room(self, channel: Channel, message: InboundMessage) -> str | None:
+        """Ask the router where the message belongs."""
+        try:
+            return await bounded(
+                self._parts.router.route(
+                    channel_id=channel.channel_id,
+                    channel_type=channel.channel_type,
+                    participant_id=message.sender_id,
+                ),
+                self._parts.limits.foreign,
+            )
+        except Exception as exc:
+            await self._failed("inbound router", exc, channel)
+            raise
+
+    async def _open_room(
+        self, channel: Channel, message: InboundMessage, organization_id: str | None
+    ) -> str:
+        """Open the room of a first contact, once per claim, over every process."""
+        claim = RoomClaim(organization_id, channel.channel_id, message.sender_id)
+        arrival = f"arrival:{organization_id or ''}:{channel.channel_id}:{message.sender_id}"
+        async with self._parts.guard.hold(arrival) as hold:
+            known = await self._find_room(channel, message)
+            if known is not None:
+                return known
+            room = Room(
+                organization_id=organization_id,
+                created_at=self._parts.clock.now(),
+                updated_at=self._parts.clock.now(),
+            )
+            binding = ChannelBinding(
+                channel_id=channel.channel_id,
+                room_id=room.id,
+                channel_type=channel.channel_type,
+                category=channel.category,
+                capabilities=channel.capabilities(),
+                attached_at=self._parts.clock.now(),
+                metadata=(
+                    {channel.recipient_key: message.sender_id} if channel.recipient_key else {}
+                ),
+            )
+            opened, news = await self._rooms.open(claim, room, binding)
+            for item in news:
+                hold.defer(partial(self._parts.tasks.start, item()))
+        logger.debug("a first contact opened a room", extra=ids(room_id=opened.room_id))
+        return opened.room_id
+
+    async def _parse(
+        self, channel: Channel, message: InboundMessage, context: RoomContext
+    ) -> RoomEvent:
+        """Let the channel make an event of the message; it belongs to this room, whatever."""
+        try:
+            event = await bounded(
+                channel.handle_inbound(message, context), self._parts.limits.foreign
+            )
+            if not isinstance(event, RoomEvent):
+                raise InvalidReturnError(
+                    f"{channel!r}.handle_inbound returned {type(event).__name__}, not RoomEvent"
+                )
+        except Exception as exc:
+            await self._failed(f"channel {channel.channel_id}", exc, channel, context.room.id)
+            raise
+        if event.room_id != context.room.id:
+            event = event.in_room(context.room.id)
+        return clean_event(event)
+
+    async def _identify(
+        self, channel: Channel, message: InboundMessage, event: RoomEvent, context: RoomContext
+    ) -> Arrival | Refusal | Challenged:
+        if not self._identifier.applies(channel):
+            return Arrival(channel, message, event, context)
+        try:
+            who = await self._identifier.identify(channel, message, event, context)
+        except Exception as exc:
+            await self._failed("identity resolver", exc, channel, context.room.id)
+            raise
+        if isinstance(who, (Refusal, Challenged)):
+            return who
+        return Arrival(channel, message, who.event, context, who.joining)
+
+    async def _failed(
+        self, where: str, error: Exception, channel: Channel, room_id: str | None = None
+    ) -> None:
+        """Report a failure that the caller will see as well."""
+        await self._parts.errors.report(
+            where, error, room_id=room_id or "", channel_id=channel.channel_id
+        )
+        await self._parts.bus.emit(
+            FrameworkEventType.INBOUND_FAILED,
+            room_id=room_id,
+            channel_id=channel.channel_id,
+            data={"where": where, "error_type": type(error).__name__},
+        )
+
+
+def resumes(room: Room, event: RoomEvent, *, enabled: bool) -> bool:
+    """Return whether an accepted event wakes a paused room."""
+    return (
+        enabled
+        and room.status == RoomStatus.PAUSED
+        and event.source.direction == ChannelDirection.INBOUND
+    )

@@ -1,0 +1,166 @@
+"""Report: once an event and its answers are delivered, tell everybody who watches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkit.core.services.scope import Scope, enter_scope
+from roomkit.models.enums import EventStatus, EventType, HookTrigger
+from roomkit.models.event import RoomEvent
+from roomkit.models.framework_event import FrameworkEventType as Told
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roomkit.core.pipeline.context import Parts
+    from roomkit.core.pipeline.record import Recorder
+    from roomkit.core.pipeline.settlement import Node
+    from roomkit.models.task import Observation, Task
+
+
+class Reporter:
+    """Tells observers and framework-event handlers what became of an event.
+
+    It runs in a task of the kit, after the answers' own reports.
+    """
+
+    def __init__(self, parts: Parts, recorder: Recorder) -> None:
+        self._parts = parts
+        self._recorder = recorder
+
+    def settled(self, node: Node) -> None:
+        """Called by a node when its deliveries and answers are done."""
+        if node.results or self._watched(node):
+            self._parts.tasks.start(self._report(node), name="roomkit-report")
+        else:
+            node.finish()
+
+    def _watched(self, node: Node) -> bool:
+        """Return whether anybody would hear of this event."""
+        if node.failed or node.skipped or node.stopped or node.hook_errors:
+            return True
+        if node.tasks or node.observations:
+            return True
+        if node.blocked_reason is not None:
+            return self._parts.bus.heard(Told.EVENT_BLOCKED)
+        return self._parts.bus.heard(Told.EVENT_PROCESSED) or self._parts.hooks.observed(
+            node.event.room_id, HookTrigger.AFTER_BROADCAST
+        )
+
+    async def _report(self, node: Node) -> None:
+        # The task's context is clean: nothing to restore afterwards.
+        enter_scope(Scope(node.root, node.event.chain_depth))
+        try:
+            if len(self._recorder):
+                await self._recorder.flush()
+            await self._tell_hook_errors(node)
+            if node.from_outside:
+                await self._tell_deliveries(node)
+            for event in node.stopped or ():
+                await self._emit(
+                    Told.CHAIN_DEPTH_EXCEEDED,
+                    node,
+                    event_id=event.id,
+                    channel_id=event.source.channel_id,
+                    data={
+                        "chain_depth": event.chain_depth,
+                        "max_chain_depth": self._parts.limits.max_chain_depth,
+                    },
+                )
+            await self._tell_effects(node)
+            if node.blocked_reason is not None:
+                data = {"reason": node.blocked_reason, "blocked_by": node.blocked_by}
+                await self._emit(Told.EVENT_BLOCKED, node, data=data)
+                return
+            await self._parts.announcer.observe(
+                HookTrigger.AFTER_BROADCAST, node.event, node.context
+            )
+            if node.from_outside:
+                await self._emit(Told.EVENT_PROCESSED, node)
+        finally:
+            node.finish()
+
+    async def _tell_hook_errors(self, node: Node) -> None:
+        for error in node.hook_errors:
+            await self._emit(Told.HOOK_ERROR, node, data=error)
+            await self._parts.errors.report(
+                f"hook {error['hook']}",
+                error["error"],
+                room_id=node.event.room_id,
+                event_id=node.event.id,
+                logged=True,
+            )
+
+    async def _tell_deliveries(self, node: Node) -> None:
+        bus = self._parts.bus
+        if node.failed and bus.heard(Told.BROADCAST_PARTIAL_FAILURE):
+            data: dict[str, Any] = {
+                "failed": len(node.failed),
+                "total": len(node.failed) + len(node.sent),
+                "errors": dict(node.failed),
+            }
+            await self._emit(Told.BROADCAST_PARTIAL_FAILURE, node, data=data)
+        if bus.heard(Told.DELIVERY_SUCCEEDED):
+            for channel_id in node.sent:
+                await self._emit(Told.DELIVERY_SUCCEEDED, node, channel_id=channel_id)
+        for channel_id, error in node.failed.items():
+            await self._emit(
+                Told.DELIVERY_FAILED, node, channel_id=channel_id, data={"error": error}
+            )
+        for channel_id, reason in node.skipped.items():
+            await self._emit(
+                Told.DELIVERY_SKIPPED, node, channel_id=channel_id, data={"reason": reason}
+            )
+
+    async def _tell_effects(self, node: Node) -> None:
+        for task in node.tasks:
+            await self._parts.announcer.observe(
+                HookTrigger.ON_TASK_CREATED, _task_event(node.event, task)
+            )
+        for observation in node.observations:
+            await self._parts.announcer.observe(
+                HookTrigger.ON_OBSERVATION, _observation_event(node.event, observation)
+            )
+
+    async def _emit(
+        self,
+        event_type: Told,
+        node: Node,
+        *,
+        event_id: str | None = None,
+        channel_id: str | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        await self._parts.bus.emit(
+            event_type,
+            room_id=node.event.room_id,
+            channel_id=channel_id,
+            event_id=event_id or node.event.id,
+            data=data,
+        )
+
+
+def _task_event(cause: RoomEvent, task: Task) -> RoomEvent:
+    """Return the unstored event that tells ON_TASK_CREATED of a task."""
+    return RoomEvent(
+        room_id=cause.room_id,
+        type=EventType.TASK_CREATED,
+        source=cause.source,
+        content=cause.content,
+        status=EventStatus.DELIVERED,
+        visibility="internal",
+        metadata={"task_id": task.id, "task_title": task.title},
+    )
+
+
+def _observation_event(cause: RoomEvent, observation: Observation) -> RoomEvent:
+    """Return the unstored event that tells ON_OBSERVATION of an observation."""
+    return RoomEvent(
+        room_id=cause.room_id,
+        type=EventType.OBSERVATION,
+        source=cause.source,
+        content=cause.content,
+        status=EventStatus.DELIVERED,
+        visibility="internal",
+        metadata={"observation_id": observation.id, "category": observation.category},
+    )

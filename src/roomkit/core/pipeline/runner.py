@@ -1,0 +1,383 @@
+"""The path of a message, in order: prepare, admit, commit, deliver in lanes, report.
+
+Messages from outside, ``send_event``, answers, injected events and identity challenges all
+take it; they differ only in where they enter and in who is told of a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from roomkit._aio import DeadlineExceeded, bounded
+from roomkit.core.pipeline.commit import Committer
+from roomkit.core.pipeline.context import Admission, Refusal, duplicate_of
+from roomkit.core.pipeline.deliver import Deliverer
+from roomkit.core.pipeline.door import clean_event, clean_message
+from roomkit.core.pipeline.identify import Challenged
+from roomkit.core.pipeline.lanes import FAIR_SHARE, Lanes
+from roomkit.core.pipeline.prepare import Preparation, resumes
+from roomkit.core.pipeline.record import Recorder
+from roomkit.core.pipeline.report import Reporter
+from roomkit.core.pipeline.settlement import Node
+from roomkit.core.services.announcer import Announcement
+from roomkit.core.services.scope import Root, current_scope
+from roomkit.exceptions import (
+    EventRefusedError,
+    LockTimeoutError,
+    RoomClosedError,
+    RoomNotFoundError,
+)
+from roomkit.models.delivery import InboundResult
+from roomkit.models.enums import ChannelCategory, RoomStatus
+from roomkit.models.framework_event import FrameworkEventType
+from roomkit.models.reasons import Reason
+
+if TYPE_CHECKING:
+    from roomkit.core.pipeline.admit import Gatekeeper
+    from roomkit.core.pipeline.context import Joining, Parts
+    from roomkit.core.pipeline.identify import Identifier
+    from roomkit.core.pipeline.lanes import Entry
+    from roomkit.core.services.guard import Hold
+    from roomkit.core.services.rooms import Rooms
+    from roomkit.core.services.scope import Scope
+    from roomkit.models.channel import ChannelBinding, ChannelOutput
+    from roomkit.models.context import RoomContext
+    from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.hook import InjectedEvent
+
+logger = logging.getLogger("roomkit.pipeline")
+
+LEASE_TRIES = 2
+"""How often an event is admitted anew when the lock manager lost the room's lease."""
+
+
+class Pipeline:
+    """Runs the path of every event.
+
+    Args:
+        parts: The engine's collaborators.
+        gatekeeper: Admits events.
+        identifier: Identifies senders.
+        rooms: Opens rooms for first contacts.
+        resume_paused: Whether a message wakes a paused room.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        gatekeeper: Gatekeeper,
+        identifier: Identifier,
+        rooms: Rooms,
+        *,
+        resume_paused: bool = False,
+    ) -> None:
+        self._parts = parts
+        self._gatekeeper = gatekeeper
+        self._resume_paused = resume_paused
+        self._preparation = Preparation(parts, identifier, rooms)
+        self._recorder = Recorder(parts.store, parts.tasks, parts.limits.commit)
+        self._reporter = Reporter(parts, self._recorder)
+        deliverer = Deliverer(parts, self._recorder, self.respond)
+        self.lanes = Lanes(deliverer.work, parts.limits.lane, self._recorder.arm)
+        deliverer.bind(self.lanes)
+        self._committer = Committer(parts, self.lanes, self._reporter)
+        self._last_pause = 0.0
+
+    # -- messages from outside -----------------------------------------------------------
+
+    async def receive(
+        self,
+        message: InboundMessage,
+        room_id: str | None = None,
+        organization_id: str | None = None,
+    ) -> InboundResult:
+        """Bring a message from outside into its room; see ``RoomKit.process_inbound``."""
+        channel = self._parts.registry.require(message.channel_id)
+        message = clean_message(message)
+        arrived = await self._preparation.arrive(channel, message, room_id, organization_id)
+        if isinstance(arrived, Refusal):
+            return arrived.result()
+        if isinstance(arrived, Challenged):
+            return await self._challenge(arrived)
+        scope = current_scope()
+        event = _deepened(arrived.event, scope)
+        outcome = await self._enter(
+            event, arrived.context, _root(scope), scope, joining=arrived.joining
+        )
+        if isinstance(outcome, Refusal):
+            return outcome.result()
+        await self._settle(outcome, scope)
+        event = _as_settled(outcome)
+        if outcome.blocked_reason is not None:
+            return InboundResult(event=event, blocked=True, reason=outcome.blocked_reason)
+        return InboundResult(event=event)
+
+    async def send(self, event: RoomEvent) -> RoomEvent:
+        """Say something in a room; see ``RoomKit.send_event``."""
+        scope = current_scope()
+        event = _deepened(clean_event(event), scope)
+        outcome = await self._enter(event, None, _root(scope), scope)
+        if isinstance(outcome, Refusal):
+            if outcome.reason == Reason.DUPLICATE and outcome.event is not None:
+                return outcome.event
+            if outcome.reason == Reason.ROOM_CLOSED:
+                raise RoomClosedError(f"room {event.room_id!r} is closed")
+            raise EventRefusedError(str(outcome.reason), event.room_id)
+        await self._settle(outcome, scope)
+        return _as_settled(outcome)
+
+    async def _enter(
+        self,
+        event: RoomEvent,
+        context: RoomContext | None,
+        root: Root,
+        scope: Scope | None,
+        *,
+        joining: Joining | None = None,
+    ) -> Node | Refusal:
+        """Admit and commit one event from outside; the lanes run when this returns."""
+        room_id = event.room_id
+        if (
+            scope is None
+            and self.lanes.overloaded(room_id)
+            and not await self.lanes.relieved(room_id, self._parts.limits.settle)
+        ):
+            return Refusal(Reason.OVERLOADED)
+        try:
+            for _ in range(LEASE_TRIES):
+                outcome = await self._locked(event, context, root, joining)
+                if isinstance(outcome, Node) or outcome.reason != Reason.LEASE_LOST:
+                    return outcome
+                context = None
+            return outcome
+        except LockTimeoutError:
+            return Refusal(Reason.LOCK_TIMEOUT)
+        except DeadlineExceeded as exc:
+            await self._expired(event, exc)
+            return Refusal(Reason.PROCESS_TIMEOUT)
+
+    async def _locked(
+        self,
+        event: RoomEvent,
+        context: RoomContext | None,
+        root: Root,
+        joining: Joining | None,
+    ) -> Node | Refusal:
+        """Admit and commit under the room lock; nothing else happens there."""
+        room_id = event.room_id
+        async with self._parts.guard.hold(room_id) as hold:
+            admission = await bounded(
+                self._admit(event, context, root, hold, joining), self._parts.limits.process
+            )
+            if isinstance(admission, Refusal):
+                return admission
+            if self._parts.guard.lost(room_id):
+                logger.warning("the lease of room %s was lost before the commit", room_id)
+                return Refusal(Reason.LEASE_LOST)
+            committed = await self._committer.commit((admission,), hold, room_id=room_id)
+            result = committed.result
+            if result.duplicate_of is not None:
+                return duplicate_of(result.duplicate_of)
+            if result.refused is not None:
+                return Refusal(result.refused)
+            self._after_commit(admission, hold)
+            return committed.nodes[0]
+
+    async def _admit(
+        self,
+        event: RoomEvent,
+        context: RoomContext | None,
+        root: Root,
+        hold: Hold,
+        joining: Joining | None,
+    ) -> Admission | Refusal:
+        store = self._parts.store
+        current = (
+            await store.load_context(event.room_id)
+            if context is None
+            else await store.reload_context(context)
+        )
+        if current is None:
+            raise RoomNotFoundError(f"room {event.room_id!r} does not exist")
+        if not current.room.is_open:
+            return Refusal(Reason.ROOM_CLOSED)
+        admission = await self._gatekeeper.admit(event, current, root, hold, joining=joining)
+        if (
+            isinstance(admission, Admission)
+            and not admission.blocked
+            and resumes(current.room, event, enabled=self._resume_paused)
+        ):
+            admission.room = current.room.moved_to(RoomStatus.ACTIVE, self._parts.clock.now())
+        return admission
+
+    def _start_injection(self, injected: InjectedEvent) -> None:
+        self._parts.tasks.start(self.inject(injected), name="roomkit-inject")
+
+    def _after_commit(self, admission: Admission, hold: Hold) -> None:
+        """See to what a commit leads to besides its deliveries, once the lock is free."""
+        tasks = self._parts.tasks
+        if admission.room is not None:
+            news = Announcement(admission.event, framework=FrameworkEventType.ROOM_RESUMED)
+            hold.defer(lambda: tasks.start(self._parts.announcer.announce(news)))
+        for injected in admission.injected:
+            if injected.event.room_id != admission.event.room_id:
+                hold.defer(partial(self._start_injection, injected))
+
+    async def _expired(self, event: RoomEvent, error: DeadlineExceeded) -> None:
+        await self._parts.bus.emit(
+            FrameworkEventType.PROCESS_TIMEOUT,
+            room_id=event.room_id,
+            event_id=event.id,
+            data={"timeout": self._parts.limits.process},
+        )
+        await self._parts.errors.report("gates", error, room_id=event.room_id, event_id=event.id)
+
+    async def _settle(self, node: Node, scope: Scope | None) -> None:
+        """Wait for the deliveries, unless foreign code of the engine is what waits."""
+        if scope is None:
+            if not node.finished:
+                await node.wait(self._parts.limits.settle)
+            # Fairness by time: a caller that never waits must still let the loop run.
+            now = time.perf_counter()
+            if now - self._last_pause > FAIR_SHARE:
+                await asyncio.sleep(0)
+                self._last_pause = time.perf_counter()
+
+    # -- injected events -----------------------------------------------------------------
+
+    async def _challenge(self, challenged: Challenged) -> InboundResult:
+        """Send the question of a withheld message."""
+        if challenged.inject is not None:
+            await self.inject(challenged.inject)
+        return challenged.refusal.result()
+
+    async def inject(self, injected: InjectedEvent) -> None:
+        """Add an event to a room in a commit of its own, for just the channels it names."""
+        scope = current_scope()
+        event = clean_event(injected.event)
+        async with self._parts.guard.hold(event.room_id) as hold:
+            context = await self._parts.store.load_context(event.room_id)
+            if context is None:
+                logger.warning("an injected event names a room that does not exist")
+                return
+            node = await self._committer.commit_injected(
+                injected.carrying(event), context, hold, _root(scope)
+            )
+        await self._settle(node, scope)
+
+    # -- answers -------------------------------------------------------------------------
+
+    async def respond(self, entry: Entry, binding: ChannelBinding, output: ChannelOutput) -> None:
+        """Bring what a channel answered into the room, with the effects it left.
+
+        Raises:
+            Exception: The answer could not be stored; the reaction has then failed.
+        """
+        responses = output.response_events if output.responded and not binding.muted else ()
+        if not (responses or output.tasks or output.observations):
+            return
+        cause, room_id = entry.event, entry.key[0]
+        outbound = binding.category == ChannelCategory.INTELLIGENCE
+        answers = [clean_event(r.answering(cause, outbound=outbound)) for r in responses]
+        async with self._parts.guard.hold(room_id) as hold:
+            admissions = await bounded(
+                self._admit_answers(answers, entry, hold), self._parts.limits.process
+            )
+            committed = await self._committer.commit(
+                admissions,
+                hold,
+                room_id=room_id,
+                parent=entry.node,
+                tasks=output.tasks,
+                observations=output.observations,
+                open_required=False,
+            )
+            for node in committed.nodes:
+                self._end_stream(node, hold)
+            for admission in admissions:
+                self._after_commit(admission, hold)
+        entry.node.tasks += tuple(output.tasks)
+        entry.node.observations += tuple(output.observations)
+
+    async def _admit_answers(
+        self, answers: list[RoomEvent], entry: Entry, hold: Hold
+    ) -> list[Admission]:
+        context = await self._parts.store.load_context(entry.key[0])
+        if context is None:
+            raise RoomNotFoundError(f"room {entry.key[0]!r} does not exist any more")
+        root = entry.node.root
+        admissions: list[Admission] = []
+        for answer in answers:
+            if not context.room.is_open:
+                admissions.append(
+                    self._gatekeeper.refuse(answer, context, root, Reason.ROOM_CLOSED)
+                )
+                continue
+            admission = await self._gatekeeper.admit(
+                answer, context, root, hold, cause=entry.event
+            )
+            if isinstance(admission, Admission):
+                admissions.append(admission)
+            else:
+                logger.info(
+                    "an answer of channel %s was not stored: %s", entry.key[1], admission.reason
+                )
+        return admissions
+
+    def _end_stream(self, node: Node, hold: Hold) -> None:
+        """End the stream an answer was shown by, before its lanes bring the whole."""
+        stream_id = node.event.metadata.get("stream_id")
+        if not isinstance(stream_id, str) or stream_id not in self._parts.streams:
+            return
+        blocked = node.blocked_reason is not None
+        event_id = None if blocked else node.event.id
+        hold.defer(
+            lambda: self._parts.tasks.start(
+                self._parts.streams.end(stream_id, event_id, retracted=blocked)
+            )
+        )
+
+    # -- the end -------------------------------------------------------------------------
+
+    async def drain(self, timeout: float | None, *, but: asyncio.Task[object] | None) -> bool:
+        """Wait until every lane and report is done; False when the time ran out first."""
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
+        while True:
+            waiting = [task for task in self.lanes.running() if task is not but]
+            left = None if end is None else max(0.0, end - loop.time())
+            if not waiting:
+                if await self._parts.tasks.wait(left, but=(but,)):
+                    if not [task for task in self.lanes.running() if task is not but]:
+                        await self._recorder.flush()
+                        return True
+                    continue
+                return False
+            if left == 0.0:
+                return False
+            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    async def close(self, *, but: asyncio.Task[object] | None) -> None:
+        """Stop the lanes and write what is known of their deliveries."""
+        await self.lanes.close(but=but)
+        await self._recorder.flush()
+
+
+def _root(scope: Scope | None) -> Root:
+    return Root() if scope is None else scope.root
+
+
+def _deepened(event: RoomEvent, scope: Scope | None) -> RoomEvent:
+    """Return an event as part of the chain the calling foreign code belongs to."""
+    if scope is None or event.chain_depth > scope.depth:
+        return event
+    return event.at_depth(scope.depth + 1)
+
+
+def _as_settled(node: Node) -> RoomEvent:
+    return node.event.with_results(node.results) if node.results else node.event

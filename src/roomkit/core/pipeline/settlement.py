@@ -1,0 +1,123 @@
+"""How far an event has come: a node counts what is still to be done for it and its answers.
+
+Nodes form a tree: an answer's node belongs to its cause's. A node is settled when its own
+deliveries and all its children are; only then are its observers told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from roomkit.core.services.scope import Root
+    from roomkit.models.context import RoomContext
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.task import Observation, Task
+
+
+class Node:
+    """One committed event on its way.
+
+    Attributes:
+        event: As stored.
+        context: The room, its newest events ending with this one.
+        root: What it stems from.
+        parent: The cause's node, for an answer.
+        from_outside: Whether it was no answer: then deliveries are announced one by one.
+        sent: Channels it was delivered to.
+        failed: Channel id to error, for those it was not.
+        results: Channel id to the record of its delivery.
+    """
+
+    __slots__ = (
+        "_finished",
+        "_pending",
+        "_settled",
+        "_waiter",
+        "blocked_by",
+        "blocked_reason",
+        "context",
+        "event",
+        "failed",
+        "from_outside",
+        "hook_errors",
+        "observations",
+        "parent",
+        "results",
+        "root",
+        "sent",
+        "skipped",
+        "stopped",
+        "tasks",
+    )
+
+    def __init__(
+        self,
+        event: RoomEvent,
+        context: RoomContext,
+        root: Root,
+        parent: Node | None,
+        settled: Callable[[Node], None],
+    ) -> None:
+        self.event = event
+        self.context = context
+        self.root = root
+        self.parent = parent
+        self.from_outside = parent is None
+        self.sent: list[str] = []
+        self.failed: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self.tasks: tuple[Task, ...] = ()
+        self.observations: tuple[Observation, ...] = ()
+        self.hook_errors: list[dict[str, str]] = []
+        self.blocked_reason: str | None = None
+        self.blocked_by: str | None = None
+        self.stopped: list[RoomEvent] | None = None
+        self._settled = settled
+        # One for the commit itself: nothing settles before everything is in its lane.
+        self._pending = 1
+        self._finished = False
+        self._waiter: asyncio.Future[None] | None = None
+        if parent is not None:
+            parent.add()
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything is done and told."""
+        return self._finished
+
+    @property
+    def pending(self) -> int:
+        """How many deliveries and answers are still under way."""
+        return self._pending
+
+    def add(self, count: int = 1) -> None:
+        """Count more things to be done."""
+        self._pending += count
+
+    def done(self) -> None:
+        """Count one thing done; the last one settles the node."""
+        self._pending -= 1
+        if self._pending == 0:
+            self._settled(self)
+
+    def finish(self) -> None:
+        """Mark everything done and told; the cause goes on."""
+        self._finished = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self.parent is not None:
+            self.parent.done()
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Wait until all is done and told; False when the time ran out first."""
+        if self._finished:
+            return True
+        if self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._waiter,), timeout=timeout)
+        return self._finished

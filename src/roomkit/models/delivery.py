@@ -1,0 +1,100 @@
+"""What crosses the border: messages coming in, results and statuses of messages going out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from roomkit.models._copy import changed
+from roomkit.models.content import EventContent
+from roomkit.models.enums import EventType
+from roomkit.models.event import RoomEvent
+
+
+class ProviderResult(BaseModel):
+    """A provider's answer to one send.
+
+    Attributes:
+        success: Whether the vendor took the message.
+        provider_message_id: The vendor's id of it.
+        error: A short code, such as ``rate_limit``.
+        metadata: Details; ``retryable``, ``retry_after`` (seconds) and ``ambiguous`` steer
+            the retry.
+    """
+
+    success: bool
+    provider_message_id: str | None = None
+    error: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class InboundMessage(BaseModel):
+    """A message from outside, before it belongs to a room.
+
+    Attributes:
+        channel_id: The registered channel it came by.
+        sender_id: The sender's raw address.
+        content: What it says.
+        event_type: MESSAGE, EDIT, DELETE, ...
+        external_id: The vendor's id of it.
+        thread_id: The vendor's thread.
+        idempotency_key: Per room one event a key: set it, and a repeat changes nothing.
+        metadata: Anything JSON can carry.
+    """
+
+    channel_id: str
+    sender_id: str
+    content: EventContent
+    event_type: EventType = EventType.MESSAGE
+    external_id: str | None = None
+    thread_id: str | None = None
+    idempotency_key: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def cleaned(self, **fields: Any) -> InboundMessage:
+        """Return this message with some fields replaced by their sanitised values."""
+        return changed(self, **fields)
+
+
+class InboundResult(BaseModel):
+    """What became of an inbound message.
+
+    Attributes:
+        event: The stored event, where there is one.
+        blocked: Whether it was refused.
+        reason: Why; see ``roomkit.models.reasons.Reason`` for the engine's own words.
+    """
+
+    event: RoomEvent | None = None
+    blocked: bool = False
+    reason: str | None = None
+
+
+class DeliveryResult(BaseModel):
+    """What became of the delivery to one channel."""
+
+    channel_id: str
+    success: bool
+    provider_result: ProviderResult | None = None
+    error: str | None = None
+
+
+class DeliveryStatus(BaseModel):
+    """A vendor's later word about a message we sent.
+
+    Attributes:
+        provider: The vendor.
+        message_id: The vendor's id of the message.
+        status: Such as ``sent``, ``delivered``, ``read`` or ``failed``.
+    """
+
+    provider: str
+    message_id: str
+    status: str
+    recipient: str = ""
+    sender: str = ""
+    error_code: str | None = None
+    error_message: str | None = None
+    timestamp: str | None = None
+    raw: dict[str, Any] = Field(default_factory=dict)

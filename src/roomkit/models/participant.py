@@ -1,0 +1,55 @@
+"""A person (or bot) in one room."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from roomkit.models._copy import changed
+from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
+from roomkit.models.event import utc_now
+
+if TYPE_CHECKING:
+    from roomkit.models.identity import Identity
+
+
+class Participant(BaseModel):
+    """Somebody in one room; ``identity_id`` says who they are across rooms."""
+
+    id: str
+    room_id: str
+    channel_id: str
+    display_name: str | None = None
+    role: ParticipantRole = ParticipantRole.MEMBER
+    status: ParticipantStatus = ParticipantStatus.ACTIVE
+    identification: IdentificationStatus = IdentificationStatus.PENDING
+    identity_id: str | None = None
+    candidates: list[str] | None = None
+    connected_via: list[str] = Field(default_factory=list)
+    external_id: str | None = None
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    joined_at: datetime = Field(default_factory=utc_now)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def identified_as(self, identity: Identity | Participant) -> Participant:
+        """Return this participant with their identity known."""
+        known = identity.identity_id if isinstance(identity, Participant) else identity.id
+        return changed(
+            self,
+            identification=IdentificationStatus.IDENTIFIED,
+            identity_id=known,
+            display_name=identity.display_name or self.display_name,
+        )
+
+    def resolved(self, identity: Identity, *, by: str, at: datetime) -> Participant:
+        """Return this participant identified by somebody's decision."""
+        return changed(
+            self.identified_as(identity), resolved_at=at, resolved_by=by, candidates=None
+        )
+
+    def snapshot(self) -> Participant:
+        """Return a shallow copy the caller may assign to."""
+        return changed(self)

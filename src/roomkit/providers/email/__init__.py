@@ -1,0 +1,3 @@
+"""E-mail: the base class (``base``) and a mock (``mock``); import from those modules."""
+
+from __future__ import annotations

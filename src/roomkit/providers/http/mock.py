@@ -1,0 +1,20 @@
+"""An HTTP endpoint provider for tests."""
+
+from __future__ import annotations
+
+from roomkit.providers._mock import MockProvider
+from roomkit.providers.http.base import HTTPProvider
+
+
+class MockHTTPProvider(MockProvider, HTTPProvider):
+    """Sends nothing and remembers every call.
+
+    Args:
+        results: Answers to the first calls, in order; then every call succeeds.
+        delay: Seconds of ``clock`` before each answer.
+        clock: Whose time ``delay`` is; the system's by default.
+
+    Attributes:
+        sent: ``{"event", "to"}`` a call.
+        closed: Whether ``close`` was called.
+    """

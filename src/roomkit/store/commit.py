@@ -1,0 +1,167 @@
+"""The one way to write a timeline: a batch that is stored whole or not at all.
+
+``Timeline`` builds a ``CommitBatch``; ``ConversationStore.commit`` carries it out in one
+transaction and answers with a ``CommitResult``. Both are plain values, without behaviour of a
+store in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.participant import Participant
+    from roomkit.models.room import Room
+    from roomkit.models.task import Observation, Task
+
+
+@unique
+class DeliveryKind(StrEnum):
+    """What a delivery record asks of its channel."""
+
+    REACT = "react"
+    DELIVER = "deliver"
+
+
+@unique
+class RecordStatus(StrEnum):
+    """Where a delivery record stands."""
+
+    PENDING = "pending"
+    DONE = "done"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPlan:
+    """One delivery to be made of a committed event.
+
+    Attributes:
+        id: The delivery id; the same over every attempt and crash.
+        event_id: The event of the same batch.
+        channel_id: The target.
+        kind: Deliver to it, or let it react.
+        direct: An injected event: no access, mute or visibility applies.
+    """
+
+    id: str
+    event_id: str
+    channel_id: str
+    kind: DeliveryKind
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFinish:
+    """How a delivery ended.
+
+    Attributes:
+        id: The delivery id.
+        event_id: Its event.
+        channel_id: Its target.
+        kind: What was asked.
+        status: DONE, DEAD or SKIPPED.
+        result: What ``event.delivery_results[channel_id]`` will say; None for reactions.
+        owner: The process that holds the lane's claim, with ``token`` as the fence.
+        token: The claim's token.
+    """
+
+    id: str
+    event_id: str
+    channel_id: str
+    kind: DeliveryKind
+    status: RecordStatus
+    result: Mapping[str, Any] | None = None
+    owner: str | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitBatch:
+    """Everything that becomes true together.
+
+    Attributes:
+        room_id: The room whose row is locked.
+        events: New events, unnumbered, in order; each with its own idempotency key.
+        open_required: Refuse unless the room is ACTIVE or PAUSED; SYSTEM and BLOCKED events
+            are exempt.
+        target: An earlier event as it stands after the edit or delete of this batch.
+        participants: Added or replaced.
+        bindings: Added or replaced.
+        removed_bindings: Channel ids that leave the room.
+        room: The room with other status, metadata or timers; counters are the store's.
+        activity_at: When the message was said; moves ``last_activity_at``.
+        tasks: Added.
+        observations: Added.
+        deliveries: Planned deliveries of ``events``.
+        finishes: Deliveries that end with this batch.
+        inbox_id: The inbox row that ends with it.
+    """
+
+    room_id: str
+    events: tuple[RoomEvent, ...] = ()
+    open_required: bool = False
+    target: RoomEvent | None = None
+    participants: tuple[Participant, ...] = ()
+    bindings: tuple[ChannelBinding, ...] = ()
+    removed_bindings: tuple[str, ...] = ()
+    room: Room | None = None
+    activity_at: datetime | None = None
+    tasks: tuple[Task, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    deliveries: tuple[DeliveryPlan, ...] = ()
+    finishes: tuple[DeliveryFinish, ...] = ()
+    inbox_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit did.
+
+    Attributes:
+        events: The stored events, numbered, in the order of the batch.
+        duplicate_of: The event that holds the key already; then nothing was written.
+        refused: Why nothing was written, such as ``room_closed`` or ``lease_lost``.
+    """
+
+    events: tuple[RoomEvent, ...] = field(default=())
+    duplicate_of: RoomEvent | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClaim:
+    """Who a new room is opened for: one open room a claim, over every process."""
+
+    organization_id: str | None
+    channel_id: str
+    sender_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRoom:
+    """What ``open_room`` gave: the room, and whether this call made it."""
+
+    room_id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """What a lane needs to know at its turn.
+
+    Attributes:
+        event: The event as it stands now, or None when it is gone.
+        binding: The target's binding as it stands now, or None when detached.
+    """
+
+    event: RoomEvent | None
+    binding: ChannelBinding | None

@@ -1,0 +1,58 @@
+"""What every implementation of an abstraction must do, as test classes to inherit.
+
+A suite needs pytest and pytest-asyncio. Inherit it in a test module, under a name that pytest
+collects, and say how to make the thing::
+
+    class TestMyStore(StoreConformance):
+        async def make_store(self) -> ConversationStore:
+            return MyStore()
+
+Each test gets one of its own, closed afterwards.
+"""
+
+from __future__ import annotations
+
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+import pytest
+
+# Failed assertions of the suites show their values, as those of test modules do.
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+
+__all__ = [
+    "ChannelConformance",
+    "IdentityResolverConformance",
+    "InboundRouterConformance",
+    "LockManagerConformance",
+    "ProviderConformance",
+    "RealtimeConformance",
+    "Store36Conformance",
+    "StoreConformance",
+]
+
+if TYPE_CHECKING:
+    from roomkit.testing.conformance.channel import ChannelConformance
+    from roomkit.testing.conformance.identity import IdentityResolverConformance
+    from roomkit.testing.conformance.locks import LockManagerConformance
+    from roomkit.testing.conformance.provider import ProviderConformance
+    from roomkit.testing.conformance.realtime import RealtimeConformance
+    from roomkit.testing.conformance.router import InboundRouterConformance
+    from roomkit.testing.conformance.store import StoreConformance
+    from roomkit.testing.conformance.store36 import Store36Conformance
+else:
+    from roomkit._lazy import lazy_exports
+
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "ChannelConformance": "roomkit.testing.conformance.channel",
+            "IdentityResolverConformance": "roomkit.testing.conformance.identity",
+            "InboundRouterConformance": "roomkit.testing.conformance.router",
+            "LockManagerConformance": "roomkit.testing.conformance.locks",
+            "ProviderConformance": "roomkit.testing.conformance.provider",
+            "RealtimeConformance": "roomkit.testing.conformance.realtime",
+            "Store36Conformance": "roomkit.testing.conformance.store36",
+            "StoreConformance": "roomkit.testing.conformance.store",
+        },
+    )
