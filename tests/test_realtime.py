@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from roomkit.realtime import (
     EphemeralEventType,
     InMemoryRealtime,
     RealtimeBackend,
+    memory,
 )
 
 if TYPE_CHECKING:
@@ -444,6 +446,29 @@ class TestClosing:
         await realtime.close()
         with pytest.raises(ConfigurationError, match="closed"):
             await realtime.subscribe("c", Listener())
+
+    async def test_a_callback_that_resists_is_not_waited_for_for_ever(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(memory, "STOP_TIMEOUT", 0.01)
+        realtime = InMemoryRealtime()
+        entered, released, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def resist(event: EphemeralEvent) -> None:
+            entered.set()
+            while not released.is_set():
+                with suppress(asyncio.CancelledError):
+                    await released.wait()
+            ended.set()
+
+        await realtime.subscribe("c", resist)
+        await realtime.publish("c", typing_event())
+        await entered.wait()
+        async with asyncio.timeout(5):
+            await realtime.close()
+            assert "did not end" in caplog.text
+            released.set()
+            await ended.wait()
 
     async def test_a_callback_may_close_it(self) -> None:
         realtime = InMemoryRealtime()

@@ -157,6 +157,18 @@ class TestRunning:
         await source.start(Collector())
         assert source.status is SourceStatus.STOPPED
 
+    async def test_a_wait_begun_after_stop_ends_too(self) -> None:
+        class Late(QueueSource):
+            async def _session(self, emit: EmitCallback) -> None:
+                await self.stop()
+                await self._or_stop(asyncio.Event().wait())
+                raise AssertionError("it waited to the end")
+
+        source = Late()
+        async with asyncio.timeout(5):
+            await source.start(Collector())
+        assert source.status is SourceStatus.STOPPED
+
     async def test_cancellation_passes_and_leaves_it_stopped(self) -> None:
         source = QueueSource()
         task = asyncio.create_task(source.start(Collector()))

@@ -78,7 +78,7 @@ class TestMessages:
             client = await server.client()
             for n in range(50):
                 await client.send(frame(str(n)))
-            await client.send(frame("bytes").encode(), text=False)
+            await client.send(frame("bytes").encode())
             assert await emit.texts(51) == [*map(str, range(50)), "bytes"]
             assert source.status is SourceStatus.CONNECTED
             assert (await source.healthcheck()).messages_received >= 50
@@ -317,7 +317,7 @@ class TestStopping:
             await task
             await client.wait_closed()
         assert source.status is SourceStatus.STOPPED
-        assert client.close_code == 1000
+        assert client.protocol.close_code == 1000
 
     async def test_from_inside_emit(self, server: Server) -> None:
         source = WebSocketSource(server.url, "ch")
@@ -328,7 +328,7 @@ class TestStopping:
             await task
             await client.wait_closed()
         assert emit.taken == 1
-        assert client.close_code == 1000
+        assert client.protocol.close_code == 1000
         assert source.status is SourceStatus.STOPPED
 
     async def test_while_a_message_is_being_processed(self, server: Server) -> None:
@@ -342,7 +342,7 @@ class TestStopping:
             await client.wait_closed()
             emit.released.set()
             await task
-        assert client.close_code == 1000
+        assert client.protocol.close_code == 1000
         assert (await source.healthcheck()).messages_received == 1
 
     async def test_a_cancellation_does_not_wait_for_a_full_buffer(self, server: Server) -> None:

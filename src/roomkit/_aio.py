@@ -150,18 +150,28 @@ class TaskSet:
             await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         return True
 
-    async def cancel(self, *, but: Iterable[Any] = ()) -> None:
-        """Cancel every task and wait until all have ended."""
-        await cancel_and_wait(self._tasks - set(but))
+    async def cancel(self, *, but: Iterable[Any] = (), timeout: float | None = None) -> None:
+        """Cancel every task and wait until all have ended; see ``cancel_and_wait``."""
+        await cancel_and_wait(self._tasks - set(but), timeout)
 
 
-async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and return when each has ended; their errors are theirs."""
-    pending = [task for task in tasks if not task.done()]
+async def cancel_and_wait(
+    tasks: Iterable[asyncio.Task[Any]], timeout: float | None = None
+) -> None:
+    """Cancel tasks and return when each has ended; their errors are theirs.
+
+    Args:
+        tasks: The tasks.
+        timeout: Seconds to wait for tasks that refuse to end, which are then logged and left;
+            None for no bound.
+    """
+    pending = {task for task in tasks if not task.done()}
     for task in pending:
         task.cancel()
     if pending:
-        await asyncio.wait(pending)
+        _, left = await asyncio.wait(pending, timeout=timeout)
+        for task in left:
+            logger.error("task %s does not end although it was cancelled", task.get_name())
 
 
 async def shielded(task: asyncio.Task[Any]) -> Any:

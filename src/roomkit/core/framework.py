@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from roomkit._aio import TaskSet, close_all
@@ -40,6 +39,7 @@ from roomkit.core.services.receipts import DeliveryStatusHandler, Receipts
 from roomkit.core.services.registry import ChannelRegistry
 from roomkit.core.services.room_desk import RoomDesk
 from roomkit.core.services.rooms import Rooms
+from roomkit.core.services.scope import own_task
 from roomkit.core.services.shutdown import Shutdown
 from roomkit.core.services.sources import Sources
 from roomkit.core.services.streams import DeltaStreams
@@ -235,6 +235,7 @@ class RoomKit(
             Gatekeeper(parts, identifier),
             identifier,
             rooms,
+            receipts,
             resume_paused=resume_paused,
         )
         self._lifecycle = Lifecycle(store, lambda: not len(self._pipeline.lanes))
@@ -297,7 +298,7 @@ class RoomKit(
             False when the time ran out first. Called from a hook or channel, it does not
             wait for the delivery that hook or channel is part of.
         """
-        return await self._pipeline.drain(timeout, but=asyncio.current_task())
+        return await self._pipeline.drain(timeout, but=own_task())
 
     async def close(self, *, drain_timeout: float = 5.0) -> None:
         """Detach sources, let deliveries finish, close channels, voice and realtime.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.models.delivery import InboundMessage
 
-# An OSError is its shared library or libmagic that could not be loaded.
+# An OSError is its shared library or libmagic that could not be loaded. Older versions ask
+# for an event loop where there is none, which is deprecated.
 try:
-    from neonize.aioze.client import NewAClient
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from neonize.aioze.client import NewAClient
 
     HAS_NEONIZE = True
     _import_error: Exception | None = None

@@ -167,6 +167,11 @@ class RouteIndex:
                     return record
         return None
 
+    def compact(self) -> None:
+        """Give back the space of removed rooms."""
+        self._names = dict(self._names)
+        self._rooms.compact()
+
 
 class DueHeap:
     """When the timers of which room run out, earliest first.

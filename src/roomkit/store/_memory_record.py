@@ -150,6 +150,17 @@ class RoomRecord:
         room = self.room() if self.timed else None
         return None if room is None else due_time(room)
 
+    def clear(self) -> None:
+        """Let go of everything: a heap may hold a deleted room's record a little longer."""
+        self.log = []
+        self.bindings = {}
+        self.participants = self.tasks = self.observations = None
+        self.keys = self.markers = None
+        self.sent = None
+        self.people = None
+        self._visible = None
+        self._room = None
+
     # -- what belongs to it --------------------------------------------------------------
 
     def append(self, event: RoomEvent) -> RoomEvent:

@@ -129,9 +129,12 @@ class RoomTable:
         self._records = dict(self._records)
         self.find = self._records.get
         self._claims = dict(self._claims)
-        for filed in (self._by_status, self._by_tenant):
-            for key, records in filed.items():
-                filed[key] = dict(records)
+        self._by_status = {key: dict(found) for key, found in self._by_status.items()}
+        self._by_tenant = {key: dict(found) for key, found in self._by_tenant.items()}
+        self._routes = dict(self._routes)
+        for routes in self._routes.values():
+            for route in routes.values():
+                route.compact()
         self._by_channel.compact()
         self._by_person.compact()
 

@@ -86,6 +86,7 @@ class InMemoryStore(ConversationStore):
             self._sent.pop(message_id, None)
         for task_id in record.tasks or ():
             del self._tasks[task_id]
+        record.clear()
         self._compact()
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class Deliverer:
     async def work(self, entry: Entry) -> None:
         """Bring one event to one channel; how it went is recorded, never raised."""
         # The lane's task has a context of its own: nothing to restore afterwards.
-        enter_scope(Scope(entry.node.root, entry.event.chain_depth))
+        enter_scope(Scope(entry.node.root, entry.event.chain_depth, owner=asyncio.current_task()))
         try:
             await self._work(entry)
         except Exception as exc:  # noqa: BLE001 - the store failed; the lane must go on
@@ -161,6 +162,7 @@ class Deliverer:
 
 
 async def _scoped(scope: Scope, coro: Coroutine[Any, Any, None]) -> None:
+    scope.owner = asyncio.current_task()
     enter_scope(scope)
     await coro
 

@@ -32,14 +32,20 @@ async def history_for(
     """
     current = await store.load_context(event.room_id) or context
     recent = current.recent_events
-    past = [known for known in recent if known.index < event.index and _readable(known, binding)]
-    if recent and recent[-1].index > event.index:
-        by_id = {known.id: known for known in recent}
+    index = event.index
+    earlier = recent
+    if recent and recent[0].index > max(0, index - RECENT_EVENTS + 1):
+        # So much was said meanwhile that the newest events no longer reach back far enough.
+        offset = max(0, index - RECENT_EVENTS)
+        earlier = await store.list_events(event.room_id, offset=offset, limit=RECENT_EVENTS)
+    past = [known for known in earlier if known.index < index and _readable(known, binding)]
+    if recent and recent[-1].index > index:
+        by_id = {known.id: known for known in (*earlier, *recent)}
         past += [
             known
             for known in recent
-            if known.index > event.index
-            and _leads_below(known, event.index, by_id)
+            if known.index > index
+            and _leads_below(known, index, by_id)
             and _readable(known, binding)
         ]
     past.append(event)
@@ -62,13 +68,11 @@ def _leads_below(event: RoomEvent, index: int, by_id: dict[str, RoomEvent]) -> b
     seen = 0
     while event.parent_event_id is not None and seen <= len(by_id):
         parent = by_id.get(event.parent_event_id)
-        if parent is None:
-            # Its parent is older than everything known here, hence older than the event.
-            return True
+        if parent is None or parent.index == index:
+            # What cannot be shown to stem from the past might stem from the future.
+            return False
         if parent.index < index:
             return True
-        if parent.index == index:
-            return False
         event = parent
         seen += 1
     return False

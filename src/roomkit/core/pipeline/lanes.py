@@ -31,6 +31,9 @@ logger = logging.getLogger("roomkit.pipeline")
 FAIR_SHARE = 0.002
 """Seconds a lane may work without letting the loop run."""
 
+CLOSE_WAIT = 5.0
+"""Seconds a cancelled lane may take to end."""
+
 
 class Entry:
     """One event in one lane.
@@ -121,12 +124,16 @@ class Lanes:
 
     def start(self, entries: Iterable[Entry]) -> None:
         """Run the lanes of these entries, each up to where it first has to wait."""
+        if self._closed:
+            for entry in entries:
+                self._give_up(entry)
+            return
         loop = asyncio.get_running_loop()
         waits = False
         self.starting += 1
         for entry in entries:
             lane = self._lanes.get(entry.key)
-            if lane is None or lane.task is not None or self._closed:
+            if lane is None or lane.task is not None:
                 continue
             # Marks the lane as running while the eager task makes its first steps.
             lane.task = _STARTING
@@ -152,8 +159,7 @@ class Lanes:
                 while queue:
                     left = queue[0]
                     self._leave(key, queue)
-                    left.node.failed[key[1]] = Reason.SHUTDOWN
-                    left.node.done()
+                    self._give_up(left)
                 raise
             self._leave(key, queue)
             entry.node.done()
@@ -162,6 +168,12 @@ class Lanes:
                 began = time.perf_counter()
         # No await between the empty queue and this: nothing can have been put in between.
         self._lanes.pop(key, None)
+
+    @staticmethod
+    def _give_up(entry: Entry) -> None:
+        """Settle an entry that will not be worked on by this process."""
+        entry.node.failed[entry.key[1]] = Reason.SHUTDOWN
+        entry.node.done()
 
     def _leave(self, key: tuple[str, str], queue: deque[Entry]) -> None:
         queue.popleft()
@@ -206,7 +218,7 @@ class Lanes:
         """Stop every lane; what was not delivered is left (a durable store still has it)."""
         self._closed = True
         left = self.depth
-        await cancel_and_wait(task for task in self.running() if task is not but)
+        await cancel_and_wait((task for task in self.running() if task is not but), CLOSE_WAIT)
         if left:
             logger.warning("closed with %d deliveries not made", left, extra=ids())
         self._lanes.clear()

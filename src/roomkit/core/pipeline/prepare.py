@@ -7,6 +7,7 @@ first contact.
 from __future__ import annotations
 
 import logging
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -160,9 +161,14 @@ class Preparation:
     async def _failed(
         self, where: str, error: Exception, channel: Channel, room_id: str | None = None
     ) -> None:
-        """Report a failure that the caller will see as well."""
-        await self._parts.errors.report(
-            where, error, room_id=room_id or "", channel_id=channel.channel_id
+        """Report a failure that the caller will see as well, without keeping them waiting."""
+        self._parts.tasks.start(
+            self._parts.errors.report(
+                where, error, room_id=room_id or "", channel_id=channel.channel_id
+            ),
+            name="roomkit-error-report",
+            # Not a clean context: a report made while another is made must know it.
+            context=copy_context(),
         )
         await self._parts.bus.emit(
             FrameworkEventType.INBOUND_FAILED,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomkit._aio import TaskSet
     from roomkit.core._delivery import Outcome
     from roomkit.core.pipeline.lanes import Entry
+    from roomkit.core.services.receipts import Receipts
     from roomkit.store.base import ConversationStore
 
 logger = logging.getLogger("roomkit.pipeline")
@@ -45,8 +46,11 @@ def delivery_id(event_id: str, channel_id: str, kind: DeliveryKind) -> str:
 class Recorder:
     """Collects finished deliveries and writes them to the store."""
 
-    def __init__(self, store: ConversationStore, tasks: TaskSet, timeout: float) -> None:
+    def __init__(
+        self, store: ConversationStore, tasks: TaskSet, timeout: float, receipts: Receipts
+    ) -> None:
         self._store = store
+        self._receipts = receipts
         self._tasks = tasks
         self._timeout = timeout
         self._waiting: list[DeliveryFinish] = []
@@ -92,6 +96,15 @@ class Recorder:
         batch, self._waiting = self._waiting, []
         try:
             await bounded(self._store.finish_deliveries(batch), self._timeout)
+            if self._receipts.has_early:
+                await self._apply_early(batch)
         except Exception:
             logger.exception("%d delivery results could not be written yet", len(batch))
             self._waiting = (batch + self._waiting)[-KEPT:]
+
+    async def _apply_early(self, batch: list[DeliveryFinish]) -> None:
+        """Apply statuses that vendors reported before their delivery was written."""
+        for finish in batch:
+            message_id = (finish.result or {}).get("provider_message_id")
+            if message_id is not None:
+                await self._receipts.apply_early(message_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from roomkit.core.services.scope import Scope, enter_scope
@@ -49,7 +50,7 @@ class Reporter:
 
     async def _report(self, node: Node) -> None:
         # The task's context is clean: nothing to restore afterwards.
-        enter_scope(Scope(node.root, node.event.chain_depth))
+        enter_scope(Scope(node.root, node.event.chain_depth, owner=asyncio.current_task()))
         try:
             if len(self._recorder):
                 await self._recorder.flush()

@@ -37,11 +37,13 @@ from roomkit.models.framework_event import FrameworkEventType
 from roomkit.models.reasons import Reason
 
 if TYPE_CHECKING:
+    from roomkit.channels.base import Channel
     from roomkit.core.pipeline.admit import Gatekeeper
     from roomkit.core.pipeline.context import Joining, Parts
     from roomkit.core.pipeline.identify import Identifier
     from roomkit.core.pipeline.lanes import Entry
     from roomkit.core.services.guard import Hold
+    from roomkit.core.services.receipts import Receipts
     from roomkit.core.services.rooms import Rooms
     from roomkit.core.services.scope import Scope
     from roomkit.models.channel import ChannelBinding, ChannelOutput
@@ -64,6 +66,7 @@ class Pipeline:
         gatekeeper: Admits events.
         identifier: Identifies senders.
         rooms: Opens rooms for first contacts.
+        receipts: Keeps delivery statuses that come too early.
         resume_paused: Whether a message wakes a paused room.
     """
 
@@ -73,6 +76,7 @@ class Pipeline:
         gatekeeper: Gatekeeper,
         identifier: Identifier,
         rooms: Rooms,
+        receipts: Receipts,
         *,
         resume_paused: bool = False,
     ) -> None:
@@ -80,7 +84,7 @@ class Pipeline:
         self._gatekeeper = gatekeeper
         self._resume_paused = resume_paused
         self._preparation = Preparation(parts, identifier, rooms)
-        self._recorder = Recorder(parts.store, parts.tasks, parts.limits.commit)
+        self._recorder = Recorder(parts.store, parts.tasks, parts.limits.commit, receipts)
         self._reporter = Reporter(parts, self._recorder)
         deliverer = Deliverer(parts, self._recorder, self.respond)
         self.lanes = Lanes(deliverer.work, parts.limits.lane, self._recorder.arm)
@@ -99,16 +103,15 @@ class Pipeline:
         """Bring a message from outside into its room; see ``RoomKit.process_inbound``."""
         channel = self._parts.registry.require(message.channel_id)
         message = clean_message(message)
-        arrived = await self._preparation.arrive(channel, message, room_id, organization_id)
-        if isinstance(arrived, Refusal):
-            return arrived.result()
-        if isinstance(arrived, Challenged):
-            return await self._challenge(arrived)
         scope = current_scope()
-        event = _deepened(arrived.event, scope)
-        outcome = await self._enter(
-            event, arrived.context, _root(scope), scope, joining=arrived.joining
-        )
+        outcome = await self._arrive(channel, message, room_id, organization_id, scope)
+        if (
+            room_id is None
+            and isinstance(outcome, Refusal)
+            and outcome.reason == Reason.ROOM_CLOSED
+        ):
+            # The room closed while the message was on its way to it: it gets a new one.
+            outcome = await self._arrive(channel, message, None, organization_id, scope)
         if isinstance(outcome, Refusal):
             return outcome.result()
         await self._settle(outcome, scope)
@@ -116,6 +119,25 @@ class Pipeline:
         if outcome.blocked_reason is not None:
             return InboundResult(event=event, blocked=True, reason=outcome.blocked_reason)
         return InboundResult(event=event)
+
+    async def _arrive(
+        self,
+        channel: Channel,
+        message: InboundMessage,
+        room_id: str | None,
+        organization_id: str | None,
+        scope: Scope | None,
+    ) -> Node | Refusal:
+        """Take a message through prepare, admit and commit once."""
+        arrived = await self._preparation.arrive(channel, message, room_id, organization_id)
+        if isinstance(arrived, Refusal):
+            return arrived
+        if isinstance(arrived, Challenged):
+            return await self._challenge(arrived)
+        event = _deepened(arrived.event, scope)
+        return await self._enter(
+            event, arrived.context, _root(scope), scope, joining=arrived.joining
+        )
 
     async def send(self, event: RoomEvent) -> RoomEvent:
         """Say something in a room; see ``RoomKit.send_event``."""
@@ -250,11 +272,11 @@ class Pipeline:
 
     # -- injected events -----------------------------------------------------------------
 
-    async def _challenge(self, challenged: Challenged) -> InboundResult:
+    async def _challenge(self, challenged: Challenged) -> Refusal:
         """Send the question of a withheld message."""
         if challenged.inject is not None:
             await self.inject(challenged.inject)
-        return challenged.refusal.result()
+        return challenged.refusal
 
     async def inject(self, injected: InjectedEvent) -> None:
         """Add an event to a room in a commit of its own, for just the channels it names."""

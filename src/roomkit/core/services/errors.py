@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from roomkit._logging import brief, ids
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from roomkit.store.base import ConversationStore
 
 logger = logging.getLogger("roomkit.framework")
+
+_reporting: ContextVar[bool] = ContextVar("roomkit_reporting", default=False)
 
 _SOURCE = EventSource(channel_id="system", channel_type=ChannelType.SYSTEM)
 
@@ -64,7 +67,8 @@ class ErrorReporter:
             logger.error("%s failed: %s", where, kind, extra=extra)
             if isinstance(error, BaseException):
                 logger.debug("%s failed", where, exc_info=error, extra=extra)
-        if not self._hooks.observed(room_id, HookTrigger.ON_ERROR):
+        if _reporting.get() or not self._hooks.observed(room_id, HookTrigger.ON_ERROR):
+            # A hook that fails while it is told of a failure would go on for ever.
             return
         text = brief(error) if isinstance(error, BaseException) else error
         event = RoomEvent(
@@ -93,6 +97,13 @@ class ErrorReporter:
             await self._tell(event)
 
     async def _tell(self, event: RoomEvent) -> None:
+        token = _reporting.set(True)
+        try:
+            await self._run_hooks(event)
+        finally:
+            _reporting.reset(token)
+
+    async def _run_hooks(self, event: RoomEvent) -> None:
         context = None
         if event.room_id:
             try:

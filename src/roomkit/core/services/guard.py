@@ -203,7 +203,12 @@ class _Holding:
     async def __aenter__(self) -> Hold:
         outer = self._nesting()
         while outer is not None:
-            await bounded(outer.inner.acquire(), NESTED_WAIT)
+            try:
+                await bounded(outer.inner.acquire(), NESTED_WAIT)
+            except DeadlineExceeded as exc:
+                raise LockTimeoutError(
+                    f"another hook of room {self._room_id!r} was busy for {NESTED_WAIT:g} s"
+                ) from exc
             if outer.active:
                 self._nested, self._hold = outer, Hold(self._room_id, outer)
                 return self._hold

@@ -7,9 +7,10 @@ lock they already live under (so that they do not wait for themselves).
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from roomkit.core.services.guard import Hold
@@ -32,11 +33,13 @@ class Scope:
         root: The message from outside all of it stems from.
         depth: The chain depth of the event being handled; -1 when there is none.
         hold: The room lock it runs under, for gates only.
+        owner: The kit's task it runs for; closing from inside does not wait for that one.
     """
 
     root: Root
     depth: int
     hold: Hold | None = None
+    owner: asyncio.Task[Any] | None = None
 
 
 _scope: ContextVar[Scope | None] = ContextVar("roomkit_scope", default=None)
@@ -46,3 +49,11 @@ current_scope = _scope.get
 
 enter_scope = _scope.set
 leave_scope = _scope.reset
+
+
+def own_task() -> asyncio.Task[Any] | None:
+    """Return the kit's task the calling foreign code runs for, or else the current one."""
+    scope = _scope.get()
+    if scope is not None and scope.owner is not None:
+        return scope.owner
+    return asyncio.current_task()

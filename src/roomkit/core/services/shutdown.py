@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit._aio import bounded
 from roomkit._logging import brief
+from roomkit.core.services.scope import own_task
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from roomkit._aio import TaskSet
@@ -55,7 +56,7 @@ class Shutdown:
 
     async def stop_work(self, drain_timeout: float) -> None:
         """Detach the sources, let deliveries finish for a while, stop the rest."""
-        me = asyncio.current_task()
+        me = own_task()
         for channel_id in self._sources.attached():
             try:
                 await self._sources.detach(channel_id)
@@ -64,7 +65,7 @@ class Shutdown:
         await self._pipeline.drain(drain_timeout, but=me)
         self._lifecycle.closed = True
         await self._pipeline.close(but=me)
-        await self._tasks.cancel(but=(me,))
+        await self._tasks.cancel(but=(me,), timeout=CLOSE_TIMEOUT / 2)
 
     def timed(self, close: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
         """Return ``close`` with a bound on its time."""

@@ -197,7 +197,7 @@ class Sources:
                 extra=ids(channel_id=channel_id),
             )
         if running.task is not asyncio.current_task():
-            await cancel_and_wait((running.task,))
+            await cancel_and_wait((running.task,), STOP_TIMEOUT)
         await self._bus.emit(
             Told.SOURCE_DETACHED,
             channel_id=channel_id,
