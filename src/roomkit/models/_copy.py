@@ -15,6 +15,7 @@ class _ModelLike(Protocol):
 
 _new = object.__new__
 _set = object.__setattr__
+_full_sets: dict[type, set[str]] = {}
 
 
 def changed[M](model: M, **changes: Any) -> M:
@@ -37,7 +38,11 @@ def built[M](cls: type[M], fields: dict[str, Any]) -> M:
     _set(model, "__dict__", fields)
     _set(model, "__pydantic_extra__", None)
     _set(model, "__pydantic_private__", None)
-    _set(model, "__pydantic_fields_set__", set(fields))
+    full = _full_sets.get(cls)
+    if full is None:
+        # Shared by all such models: it names every field, so nothing can be added to it.
+        full = _full_sets[cls] = set(fields)
+    _set(model, "__pydantic_fields_set__", full)
     return model
 
 

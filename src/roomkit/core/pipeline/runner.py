@@ -310,6 +310,9 @@ class Pipeline:
             admissions = await bounded(
                 self._admit_answers(answers, entry, hold), self._parts.limits.process
             )
+            stored: list[Node] = []
+            # Deferred before the commit defers its lanes: a stream ends before the whole comes.
+            hold.defer(lambda: self._end_streams(stored))
             committed = await self._committer.commit(
                 admissions,
                 hold,
@@ -319,8 +322,7 @@ class Pipeline:
                 observations=output.observations,
                 open_required=False,
             )
-            for node in committed.nodes:
-                self._end_stream(node, hold)
+            stored += committed.nodes
             for admission in admissions:
                 self._after_commit(admission, hold)
         entry.node.tasks += tuple(output.tasks)
@@ -351,18 +353,17 @@ class Pipeline:
                 )
         return admissions
 
-    def _end_stream(self, node: Node, hold: Hold) -> None:
-        """End the stream an answer was shown by, before its lanes bring the whole."""
-        stream_id = node.event.metadata.get("stream_id")
-        if not isinstance(stream_id, str) or stream_id not in self._parts.streams:
-            return
-        blocked = node.blocked_reason is not None
-        event_id = None if blocked else node.event.id
-        hold.defer(
-            lambda: self._parts.tasks.start(
+    def _end_streams(self, nodes: list[Node]) -> None:
+        """End the streams answers were shown by, before their lanes bring the whole."""
+        for node in nodes:
+            stream_id = node.event.metadata.get("stream_id")
+            if not isinstance(stream_id, str) or stream_id not in self._parts.streams:
+                continue
+            blocked = node.blocked_reason is not None
+            event_id = None if blocked else node.event.id
+            self._parts.tasks.start(
                 self._parts.streams.end(stream_id, event_id, retracted=blocked)
             )
-        )
 
     # -- the end -------------------------------------------------------------------------
 

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 from roomkit._aio import bounded, cancel_and_wait
 from roomkit._logging import brief, ids
-from roomkit.exceptions import SourceAlreadyAttachedError, SourceNotFoundError
+from roomkit.exceptions import (
+    CommitOutcomeUnknown,
+    SourceAlreadyAttachedError,
+    SourceNotFoundError,
+    StoreUnavailableError,
+)
 from roomkit.models.framework_event import FrameworkEventType as Told
+from roomkit.models.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +32,11 @@ logger = logging.getLogger("roomkit.sources")
 
 HEALTHY_AFTER = 60.0
 """Seconds of run after which a source's failures before it no longer count."""
+
+RETRY_DELAYS = (0.5, 2.0, 8.0)
+"""Seconds between the tries to bring in a message the kit could not take."""
+
+_PASSING = frozenset({Reason.OVERLOADED, Reason.LOCK_TIMEOUT})
 
 STOP_TIMEOUT = 10.0
 """Seconds a source may take to stop."""
@@ -109,14 +120,34 @@ class Sources:
 
     def _emitter(self, limit: int | None) -> EmitCallback:
         if limit is None:
-            return self._receive
+            return self._receive_patiently
         slots = asyncio.Semaphore(limit)
 
         async def emit(message: InboundMessage) -> InboundResult:
             async with slots:
-                return await self._receive(message)
+                return await self._receive_patiently(message)
 
         return emit
+
+    async def _receive_patiently(self, message: InboundMessage) -> InboundResult:
+        """Bring a message in, trying again while the kit cannot take it just now.
+
+        A source has nobody to hand a refused message back to, so what passes is waited out.
+        """
+        for delay in RETRY_DELAYS:
+            try:
+                result = await self._receive(message)
+            except StoreUnavailableError:
+                pass
+            except CommitOutcomeUnknown:
+                # Without a key a repeat might store it twice.
+                if message.idempotency_key is None:
+                    raise
+            else:
+                if result.reason not in _PASSING:
+                    return result
+            await self._clock.sleep(delay)
+        return await self._receive(message)
 
     async def _supervise(
         self,

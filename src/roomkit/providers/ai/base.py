@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from roomkit._logging import brief
 from roomkit.exceptions import ProviderError
@@ -89,13 +89,8 @@ class AIMessage(BaseModel):
 
     @classmethod
     def conversation(cls, said: Iterable[tuple[str, str | list[AIPart]]]) -> list[AIMessage]:
-        """Return one message a (role, content) pair; cheaper than one by one."""
-        return _MESSAGES.validate_python(
-            [{"role": role, "content": content} for role, content in said]
-        )
-
-
-_MESSAGES = TypeAdapter(list[AIMessage], config=ConfigDict(defer_build=True))
+        """Return one message a (role, content) pair, of values that were checked before."""
+        return [cls.of(role, content) for role, content in said]
 
 
 class AIContext(BaseModel):
