@@ -72,16 +72,10 @@ class TestEphemeralEvent:
     """An event is plain data that survives JSON."""
 
     def test_the_kinds_are_the_documented_ones(self) -> None:
-        assert [kind.value for kind in EphemeralEventType] == [
-            "typing_start",
-            "typing_stop",
-            "presence_online",
-            "presence_away",
-            "presence_offline",
-            "read_receipt",
-            "reaction",
-            "custom",
-        ]
+        assert " ".join(EphemeralEventType) == (
+            "typing_start typing_stop presence_online presence_away presence_offline "
+            "read_receipt reaction custom"
+        )
 
     def test_id_and_time_are_filled_in(self) -> None:
         first, second = typing_event(), typing_event()
@@ -101,15 +95,7 @@ class TestEphemeralEvent:
             timestamp=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
         )
         sent = event.to_dict()
-        assert list(sent) == [
-            "id",
-            "room_id",
-            "type",
-            "user_id",
-            "channel_id",
-            "data",
-            "timestamp",
-        ]
+        assert " ".join(sent) == "id room_id type user_id channel_id data timestamp"
         assert EphemeralEvent.from_dict(json.loads(json.dumps(sent))) == event
 
     def test_channel_and_data_may_be_left_out(self) -> None:

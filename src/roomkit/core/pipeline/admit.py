@@ -19,6 +19,8 @@ from roomkit.models.enums import DeliveryMode, HookTrigger
 from roomkit.models.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.core.hooks import SyncPipelineResult
     from roomkit.core.pipeline.context import Joining, Parts
     from roomkit.core.pipeline.identify import Identifier
@@ -110,6 +112,40 @@ class Gatekeeper:
             return None
         parent = await self._parts.store.get_event(event.parent_event_id)
         return parent.source.channel_id if parent is not None else None
+
+    async def without_repeats(self, admissions: Sequence[Admission]) -> list[Admission]:
+        """Return admissions of one batch without what was said before under the same key.
+
+        Answers and injected events choose their keys themselves; a single repeat among them
+        would make the store refuse the whole batch, the message that led to it included.
+        """
+        taken: set[str] = set()
+        kept: list[Admission] = []
+        for admission in admissions:
+            key = admission.event.idempotency_key
+            if key is not None:
+                if key in taken:
+                    continue
+                taken.add(key)
+            if admission.injected:
+                room_id = admission.event.room_id
+                admission.injected = [
+                    injected
+                    for injected in admission.injected
+                    if await self._is_new(injected.event, room_id, taken)
+                ]
+            kept.append(admission)
+        return kept
+
+    async def _is_new(self, event: RoomEvent, room_id: str, taken: set[str]) -> bool:
+        """Return whether an injected event's key is free; its own room's commit checks others."""
+        key = event.idempotency_key
+        if key is None or event.room_id != room_id:
+            return True
+        if key in taken or await self._parts.store.find_event_by_key(room_id, key) is not None:
+            return False
+        taken.add(key)
+        return True
 
     def refuse(self, event: RoomEvent, context: RoomContext, root: Root, reason: str) -> Admission:
         """Return the admission of an event that is stored BLOCKED without asking anybody."""

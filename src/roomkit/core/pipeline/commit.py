@@ -22,7 +22,7 @@ from roomkit.store.base import RECENT_EVENTS
 from roomkit.store.commit import CommitBatch, DeliveryKind, DeliveryPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from roomkit.core.pipeline.context import Parts
     from roomkit.core.pipeline.lanes import Lanes
@@ -65,6 +65,7 @@ class Committer:
         tasks: Sequence[Task] = (),
         observations: Sequence[Observation] = (),
         open_required: bool = True,
+        then: Callable[[], None] | None = None,
     ) -> Committed:
         """Store admitted events in one batch, under the room's lock.
 
@@ -76,6 +77,7 @@ class Committer:
             tasks: Effects of the answering channel, stored with its answers.
             observations: Likewise.
             open_required: Refuse when the room was closed meanwhile.
+            then: Called in one piece with the commit, when it was made.
         """
         events: list[RoomEvent] = []
         for admission in admissions:
@@ -90,6 +92,8 @@ class Committer:
 
         def settle_in(result: CommitResult) -> None:
             self._enter_lanes(admissions, result, hold, parent, nodes)
+            if then is not None:
+                then()
 
         batch = self._batch(admissions, tuple(events), room_id, tasks, observations, open_required)
         result = await self._parts.timeline.commit(batch, settle_in)
@@ -97,8 +101,11 @@ class Committer:
 
     async def commit_injected(
         self, injected: InjectedEvent, context: RoomContext, hold: Hold, root: Root
-    ) -> Node:
-        """Store one event for just the channels it names; no gates, access or visibility."""
+    ) -> Node | None:
+        """Store one event for just the channels it names; no gates, access or visibility.
+
+        None when it repeats a key of the room: then it is there already.
+        """
         nodes: list[Node] = []
         event = injected.event.injected_into(injected.event.room_id)
 
@@ -112,9 +119,9 @@ class Committer:
 
         batch = CommitBatch(room_id=event.room_id, events=(event,))
         result = await self._parts.timeline.commit(batch, settle_in)
-        if not nodes:
-            raise EventRefusedError(str(result.refused or Reason.DUPLICATE), event.room_id)
-        return nodes[0]
+        if result.refused is not None:
+            raise EventRefusedError(str(result.refused), event.room_id)
+        return nodes[0] if nodes else None
 
     def _enqueue(self, entries: list[Entry], nodes: list[Node], hold: Hold) -> None:
         """Put entries into their lanes now, and start those when the lock is free."""
@@ -171,6 +178,8 @@ class Committer:
             for binding in self._targets(admission):
                 plans += self._records(event, binding, direct=False)
             for injected in admission.injected:
+                if injected.event.room_id != event.room_id:
+                    continue
                 for binding in _bound(admission.context, injected):
                     plans += self._records(injected.event, binding, direct=True)
         return tuple(plans)

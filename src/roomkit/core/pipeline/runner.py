@@ -37,6 +37,8 @@ from roomkit.models.framework_event import FrameworkEventType
 from roomkit.models.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.channels.base import Channel
     from roomkit.core.pipeline.admit import Gatekeeper
     from roomkit.core.pipeline.context import Joining, Parts
@@ -201,13 +203,19 @@ class Pipeline:
             if self._parts.guard.lost(room_id):
                 logger.warning("the lease of room %s was lost before the commit", room_id)
                 return Refusal(Reason.LEASE_LOST)
-            committed = await self._committer.commit((admission,), hold, room_id=room_id)
+            # Part of the commit: a caller cancelled meanwhile must not take it along.
+            after = partial(self._after_commit, (admission,), hold)
+            committed = await self._committer.commit(
+                (admission,), hold, room_id=room_id, then=after
+            )
             result = committed.result
             if result.duplicate_of is not None:
+                if result.duplicate_of.idempotency_key != event.idempotency_key:
+                    # Another process was faster with an injected event: without it, then.
+                    return Refusal(Reason.LEASE_LOST)
                 return duplicate_of(result.duplicate_of)
             if result.refused is not None:
                 return Refusal(result.refused)
-            self._after_commit(admission, hold)
             return committed.nodes[0]
 
     async def _admit(
@@ -235,20 +243,25 @@ class Pipeline:
             and resumes(current.room, event, enabled=self._resume_paused)
         ):
             admission.room = current.room.moved_to(RoomStatus.ACTIVE, self._parts.clock.now())
+        if isinstance(admission, Admission) and admission.injected:
+            await self._gatekeeper.without_repeats((admission,))
         return admission
 
     def _start_injection(self, injected: InjectedEvent) -> None:
         self._parts.tasks.start(self.inject(injected), name="roomkit-inject")
 
-    def _after_commit(self, admission: Admission, hold: Hold) -> None:
+    def _after_commit(self, admissions: Sequence[Admission], hold: Hold) -> None:
         """See to what a commit leads to besides its deliveries, once the lock is free."""
-        tasks = self._parts.tasks
-        if admission.room is not None:
-            news = Announcement(admission.event, framework=FrameworkEventType.ROOM_RESUMED)
-            hold.defer(lambda: tasks.start(self._parts.announcer.announce(news)))
-        for injected in admission.injected:
-            if injected.event.room_id != admission.event.room_id:
-                hold.defer(partial(self._start_injection, injected))
+        for admission in admissions:
+            if admission.room is not None:
+                news = Announcement(admission.event, framework=FrameworkEventType.ROOM_RESUMED)
+                hold.defer(partial(self._start_announcing, news))
+            for injected in admission.injected:
+                if injected.event.room_id != admission.event.room_id:
+                    hold.defer(partial(self._start_injection, injected))
+
+    def _start_announcing(self, news: Announcement) -> None:
+        self._parts.tasks.start(self._parts.announcer.announce(news))
 
     async def _expired(self, event: RoomEvent, error: DeadlineExceeded) -> None:
         await self._parts.bus.emit(
@@ -290,7 +303,8 @@ class Pipeline:
             node = await self._committer.commit_injected(
                 injected.carrying(event), context, hold, _root(scope)
             )
-        await self._settle(node, scope)
+        if node is not None:
+            await self._settle(node, scope)
 
     # -- answers -------------------------------------------------------------------------
 
@@ -321,10 +335,9 @@ class Pipeline:
                 tasks=output.tasks,
                 observations=output.observations,
                 open_required=False,
+                then=partial(self._after_commit, admissions, hold),
             )
             stored += committed.nodes
-            for admission in admissions:
-                self._after_commit(admission, hold)
         entry.node.tasks += tuple(output.tasks)
         entry.node.observations += tuple(output.observations)
 
@@ -334,6 +347,10 @@ class Pipeline:
         context = await self._parts.store.load_context(entry.key[0])
         if context is None:
             raise RoomNotFoundError(f"room {entry.key[0]!r} does not exist any more")
+        now = context.get_binding(entry.key[1])
+        if now is None or now.muted:
+            # Muted or detached while it was thinking.
+            return []
         root = entry.node.root
         admissions: list[Admission] = []
         for answer in answers:
@@ -351,7 +368,7 @@ class Pipeline:
                 logger.info(
                     "an answer of channel %s was not stored: %s", entry.key[1], admission.reason
                 )
-        return admissions
+        return await self._gatekeeper.without_repeats(admissions)
 
     def _end_streams(self, nodes: list[Node]) -> None:
         """End the streams answers were shown by, before their lanes bring the whole."""
