@@ -15,7 +15,8 @@
       InvalidInputError        (also ValueError)  InvalidMetadataError
       InvalidReturnError       (also TypeError)
       ProviderError            ProviderDeliveryError
-      WebhookError             (also ValueError)  WebhookRefused
+      WebhookError             (also ValueError)
+      WebhookRefused
 
 They live on a floor of their own so that every layer may raise them without importing
 another. Texts carry ids, never message text, addresses or secrets.

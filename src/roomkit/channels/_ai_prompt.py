@@ -89,12 +89,19 @@ def _messages(
     for past in reversed(recent):
         if left <= 0:
             break
-        if past.id == current_id or past.status == blocked or past.metadata.get("deleted"):
+        metadata = past.metadata
+        if (
+            past.id == current_id
+            or past.status == blocked
+            or (metadata and metadata.get("deleted"))
+        ):
             continue
         left -= 1
-        content = render(past.content)
-        if content:
-            said.append(("assistant" if past.source.channel_id == own else "user", content))
+        said_then = past.content
+        # Text needs no rendering; a call for each past event would be most of the price.
+        shown = said_then.body if isinstance(said_then, TextContent) else render(said_then)
+        if shown:
+            said.append(("assistant" if past.source.channel_id == own else "user", shown))
     said.reverse()
     return AIMessage.conversation(said)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +38,9 @@ SENT, FAILED, SKIPPED = "sent", "failed", "skipped"
 _NOTHING_TO_SEND = frozenset({Reason.EMPTY_MESSAGE, "unsupported_media"})
 _NOT_THE_VENDOR = _NOTHING_TO_SEND | {Reason.NO_RECIPIENT}
 
+_NOTHING = ChannelOutput.empty()
 
-@dataclass(slots=True)
+
 class Outcome:
     """How one delivery or reaction ended.
 
@@ -53,12 +53,26 @@ class Outcome:
         exception: What it raised last.
     """
 
-    status: str
-    error: str | None = None
-    provider_message_id: str | None = None
-    attempts: int = 0
-    output: ChannelOutput = field(default_factory=ChannelOutput.empty)
-    exception: BaseException | None = None
+    __slots__ = ("attempts", "error", "exception", "output", "provider_message_id", "status")
+
+    def __init__(
+        self,
+        status: str,
+        error: str | None = None,
+        provider_message_id: str | None = None,
+        attempts: int = 0,
+        output: ChannelOutput = _NOTHING,
+        exception: BaseException | None = None,
+    ) -> None:
+        self.status = status
+        self.error = error
+        self.provider_message_id = provider_message_id
+        self.attempts = attempts
+        self.output = output
+        self.exception = exception
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.status!r}, error={self.error!r}, attempts={self.attempts})"
 
     def record(self) -> dict[str, Any]:
         """Return what ``event.delivery_results`` will say of it."""
@@ -81,16 +95,19 @@ class Adapted:
         # The capabilities are kept with the result: an id() is only unique while it lives.
         self._made: dict[int, tuple[Any, RoomEvent | None]] | None = None
 
+    def made(self, binding: ChannelBinding) -> tuple[Any, RoomEvent | None] | None:
+        """Return what was made for a target of the same capabilities; None if nothing was."""
+        return None if self._made is None else self._made.get(id(binding.capabilities))
+
     async def for_target(
         self, transcoder: ContentTranscoder, binding: ChannelBinding
     ) -> RoomEvent | None:
         """Return the event as this target can carry it; None when it cannot at all."""
+        made = self.made(binding)
+        if made is not None:
+            return made[1]
         capabilities = binding.capabilities
         shared = type(transcoder) is DefaultContentTranscoder
-        if shared and self._made is not None:
-            made = self._made.get(id(capabilities))
-            if made is not None:
-                return made[1]
         event = self.event
         content = await adapt(transcoder, event.content, self.source_binding or binding, binding)
         if content is None:
@@ -180,7 +197,8 @@ class Sender:
         delivery_id: str | None,
     ) -> Outcome:
         """Bring an event to a channel, with the binding's rate limit and retry policy."""
-        event = await adapted.for_target(self.transcoder, binding)
+        made = adapted.made(binding)
+        event = made[1] if made else await adapted.for_target(self.transcoder, binding)
         if event is None:
             return Outcome(FAILED, Reason.TRANSCODING_FAILED)
         breaker = self.breaker(channel.channel_id)
@@ -191,7 +209,12 @@ class Sender:
             if binding.rate_limit is not None:
                 # Waiting for its turn is not the channel's failure: no timeout here.
                 await self.limiter.wait(channel.channel_id, binding.rate_limit)
-            outcome = await self._attempts(channel, event, binding, context, delivery_id)
+            if binding.retry_policy is None:
+                delivery = Delivery(delivery_id) if delivery_id is not None else None
+                outcome = await self._attempt(channel, event, binding, context, delivery)
+                outcome.attempts = 1
+            else:
+                outcome = await self._attempts(channel, event, binding, context, delivery_id)
             if outcome.status == SENT:
                 breaker.record_success()
                 settled = True
@@ -272,8 +295,8 @@ class Sender:
 
 def _checked(answer: Any) -> ChannelOutput:
     """Return a channel's answer; None counts as nothing to say."""
-    if answer is None:
-        return ChannelOutput.empty()
+    if answer is None or answer is _NOTHING:
+        return _NOTHING
     if not isinstance(answer, ChannelOutput):
         raise InvalidReturnError(f"expected ChannelOutput, got {type(answer).__name__}")
     return answer

@@ -16,7 +16,7 @@ from roomkit.core._delivery import SENT, Adapted, Outcome, Sender
 from roomkit.core.rate_limiter import TokenBucketRateLimiter
 from roomkit.core.transcoder import DefaultContentTranscoder
 from roomkit.core.visibility import stricter, visible_to
-from roomkit.models.enums import ChannelCategory, DeliveryMode
+from roomkit.models.enums import Access, ChannelCategory, ChannelDirection, DeliveryMode
 from roomkit.models.reasons import Reason
 from roomkit.models.task import Observation
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from roomkit.models.task import Task
 
 logger = logging.getLogger("roomkit.event_router")
+
+_READ_WRITE = Access.READ_WRITE
+_BOTH_WAYS = ChannelDirection.BIDIRECTIONAL
 
 CHAIN_DEPTH_CATEGORY = "event_chain_depth_exceeded"
 """The category of the observation that tells of an answer stopped by the depth limit."""
@@ -60,7 +63,10 @@ def plan_targets(
         binding
         for binding in bindings
         if binding.channel_id != source_id
-        and binding.can_receive
+        and (
+            (binding.access is _READ_WRITE and binding.direction is _BOTH_WAYS)
+            or binding.can_receive
+        )
         and (everybody or visible_to(visibility, binding))
     ]
     for binding in targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from roomkit._aio import TaskSet, close_all
@@ -304,7 +305,8 @@ class RoomKit(
         """Detach sources, let deliveries finish, close channels, voice and realtime.
 
         Everything gets its turn even when something fails; the first error is raised at the
-        end. Closing again does nothing. The store is closed only if the kit opened it.
+        end. Closing again does nothing, unless closing was cancelled: then it goes on. The
+        store is closed only if the kit opened it.
 
         Args:
             drain_timeout: Seconds deliveries under way may still take; then they are stopped.
@@ -316,13 +318,18 @@ class RoomKit(
         if self.voice is not None:
             closers.append(self.voice.close)
         closers.append(self._realtime.close)
-        await close_all(
-            [
-                lambda: self._shutdown.stop_work(drain_timeout),
-                *(self._shutdown.timed(close) for close in closers),
-                self._store.close if self._lifecycle.opened else self._shutdown.nothing,
-            ]
-        )
+        if self._lifecycle.opened:
+            closers.append(self._store.close)
+        try:
+            await close_all(
+                [
+                    lambda: self._shutdown.stop_work(drain_timeout),
+                    *(self._shutdown.timed(close) for close in closers),
+                ]
+            )
+        except asyncio.CancelledError:
+            self._shutdown.interrupted()
+            raise
 
     async def __aenter__(self) -> Self:
         await self._lifecycle.ready()

@@ -6,7 +6,7 @@ third of its price is enough (design: no re-validation of values we made).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -61,3 +61,15 @@ class Shared:
             f"this {type(self).__name__} is shared by all callers and cannot be changed; "
             "build your own"
         )
+
+
+class SharedDict(dict[str, Any]):
+    """An empty mapping that many callers share: it refuses to be filled."""
+
+    if not TYPE_CHECKING:
+
+        def _refuse(self, *_args: Any, **_values: Any) -> None:
+            raise TypeError("this mapping is shared by all callers and cannot be changed")
+
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        setdefault = update = pop = popitem = clear = _refuse

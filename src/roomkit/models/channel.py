@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from roomkit.models._copy import Shared, changed
+from roomkit.models._copy import Shared, SharedDict, changed
 from roomkit.models.enums import (
     Access,
     ChannelCategory,
@@ -188,7 +188,7 @@ class ChannelOutput(BaseModel):
 
 
 class _EmptyOutput(Shared, ChannelOutput):
-    """The shared empty output; its lists are tuples, so they cannot be filled either."""
+    """The shared empty output; nothing in it can be filled either."""
 
 
 _EMPTY = _EmptyOutput.model_construct(
@@ -196,5 +196,5 @@ _EMPTY = _EmptyOutput.model_construct(
     response_events=(),
     tasks=(),
     observations=(),
-    metadata_updates={},
+    metadata_updates=SharedDict(),
 )

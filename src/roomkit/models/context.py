@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from roomkit.models._copy import built
 from roomkit.models.channel import ChannelBinding
@@ -25,6 +25,9 @@ class RoomContext(BaseModel):
         participants: Its people.
         recent_events: The newest 50 events, oldest first.
     """
+
+    # The engine never validates one; its schema holds nearly all others and is large.
+    model_config = ConfigDict(defer_build=True)
 
     room: Room
     bindings: list[ChannelBinding] = Field(default_factory=list)

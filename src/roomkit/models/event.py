@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from roomkit._ids import new_id
-from roomkit.models._copy import changed
+from roomkit.models._copy import built, changed
 from roomkit.models.content import (
     AudioContent,
     CompositeContent,
@@ -134,6 +134,42 @@ class RoomEvent(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     channel_data: ChannelData = Field(default_factory=ChannelData)
     delivery_results: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def notice(
+        cls,
+        room_id: str,
+        event_type: EventType,
+        source: EventSource,
+        body: str,
+        code: str,
+        data: dict[str, Any],
+        at: datetime,
+    ) -> RoomEvent:
+        """Return an internal event of the framework itself, made of values it knows are right."""
+        content = {"type": "system", "body": body, "code": code, "data": data}
+        return built(
+            cls,
+            {
+                "id": new_id(),
+                "room_id": room_id,
+                "type": event_type,
+                "source": source,
+                "content": built(SystemContent, content),
+                "status": EventStatus.DELIVERED,
+                "blocked_by": None,
+                "visibility": "internal",
+                "index": 0,
+                "chain_depth": 0,
+                "parent_event_id": None,
+                "correlation_id": None,
+                "idempotency_key": None,
+                "created_at": at,
+                "metadata": {},
+                "channel_data": ChannelData(),
+                "delivery_results": {},
+            },
+        )
 
     def numbered(self, index: int) -> RoomEvent:
         """Return this event at its place in the timeline."""

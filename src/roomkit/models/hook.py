@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self
 from pydantic import BaseModel, Field, SkipValidation, model_validator
 from typing_extensions import TypeVar
 
-from roomkit.models._copy import Shared, changed
+from roomkit.models._copy import Shared, SharedDict, changed
 from roomkit.models.enums import HookExecution, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.task import Observation, Task
@@ -92,11 +92,11 @@ class HookResult(BaseModel, Generic[PayloadT]):
 
 
 class _AllowResult(Shared, HookResult[Any]):
-    """The shared allow; its lists are tuples, so they cannot be filled either."""
+    """The shared allow; nothing in it can be filled either."""
 
 
 _ALLOW = _AllowResult.model_construct(
-    action="allow", injected_events=(), tasks=(), observations=(), metadata={}
+    action="allow", injected_events=(), tasks=(), observations=(), metadata=SharedDict()
 )
 
 

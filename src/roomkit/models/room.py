@@ -132,9 +132,18 @@ class Room(BaseModel):
         """Return this room after a message at ``at``."""
         return changed(self, timers=changed(self.timers, last_activity_at=at))
 
-    def counted(self, event_count: int, latest_index: int) -> Room:
-        """Return this room with the store's counters."""
-        return changed(self, event_count=event_count, latest_index=latest_index)
+    def counted(
+        self, event_count: int, latest_index: int, activity: datetime | None = None
+    ) -> Room:
+        """Return this room with the store's counters, and after a message if there was one."""
+        if activity is None:
+            return changed(self, event_count=event_count, latest_index=latest_index)
+        return changed(
+            self,
+            event_count=event_count,
+            latest_index=latest_index,
+            timers=changed(self.timers, last_activity_at=activity),
+        )
 
     def timed(self, timers: RoomTimers) -> Room:
         """Return this room with other timers."""

@@ -124,8 +124,11 @@ class RoomRecord:
         if room is None:
             return
         last = self._activity or room.timers.last_activity_at
-        # Compared as numbers: one of them may be without a timezone.
-        if last is None or at.timestamp() > last.timestamp():
+        try:
+            newer = last is None or at > last
+        except TypeError:  # one of them is without a timezone: compared as numbers
+            newer = last is None or at.timestamp() > last.timestamp()
+        if newer:
             self._activity = at
             self._stale = True
 
@@ -137,11 +140,9 @@ class RoomRecord:
         """Return the room as it stands, or None when it was never created."""
         room = self._room
         if room is not None and self._stale:
-            if self._activity is not None:
-                room = room.touched(self._activity)
-                self._activity = None
             count = len(self.log)
-            room = self._room = room.counted(count, max(0, count - 1))
+            activity, self._activity = self._activity, None
+            room = self._room = room.counted(count, max(0, count - 1), activity)
             self._stale = False
         return room
 

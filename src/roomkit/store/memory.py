@@ -458,18 +458,31 @@ class InMemoryStore(ConversationStore):
             if finish.result is not None:
                 by_event.setdefault(finish.event_id, {})[finish.channel_id] = dict(finish.result)
         for event_id, results in by_event.items():
-            place = self._events.get(event_id)
-            if place is None:
-                continue
-            record, index = place
-            record.replace(index, record.log[index].with_results(results))
-            for channel_id, result in results.items():
-                message_id = result.get("provider_message_id")
-                if message_id:
-                    self._sent[message_id] = (event_id, channel_id)
-                    if record.sent is None:
-                        record.sent = []
-                    record.sent.append(message_id)
+            self.keep_results(event_id, results)
+
+    def keep_results(
+        self, event_id: str, results: dict[str, dict[str, Any]]
+    ) -> tuple[RoomEvent | None, RoomEvent | None]:
+        """Record at once how deliveries of an event ended, in its ``delivery_results``.
+
+        Returns:
+            The event before and after; None when it is unknown.
+        """
+        place = self._events.get(event_id)
+        if place is None:
+            return None, None
+        record, index = place
+        before = record.log[index]
+        after = before.with_results(results)
+        record.replace(index, after)
+        for channel_id, result in results.items():
+            message_id = result.get("provider_message_id")
+            if message_id:
+                self._sent[message_id] = (event_id, channel_id)
+                if record.sent is None:
+                    record.sent = []
+                record.sent.append(message_id)
+        return before, record.log[index]
 
     def peek_version(self, room_id: str) -> int | None:
         """Return a number that moves with bindings and event contents; None if unknown."""

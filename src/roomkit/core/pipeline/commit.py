@@ -18,7 +18,6 @@ from roomkit.core.pipeline.settlement import Node
 from roomkit.exceptions import EventRefusedError
 from roomkit.models.enums import ChannelCategory, EventType
 from roomkit.models.reasons import Reason
-from roomkit.store.base import RECENT_EVENTS
 from roomkit.store.commit import CommitBatch, DeliveryKind, DeliveryPlan
 
 if TYPE_CHECKING:
@@ -240,11 +239,9 @@ class Committer:
         self._enqueue(entries, nodes, hold)
 
     def _node(self, admission: Admission, event: RoomEvent, parent: Node | None) -> Node:
-        context = admission.context
-        recent = [*context.recent_events[1 - RECENT_EVENTS :], event]
         node = Node(
             event,
-            context.with_recent(recent),
+            admission.context,
             admission.root,
             parent,
             self._reporter.settled,

@@ -58,12 +58,27 @@ class Deliverer:
     async def work(self, entry: Entry) -> None:
         """Bring one event to one channel; how it went is recorded, never raised."""
         # The lane's task has a context of its own: nothing to restore afterwards.
-        enter_scope(Scope(entry.node.root, entry.event.chain_depth, owner=asyncio.current_task()))
+        scope = Scope(entry.node.root, entry.event.chain_depth, owner=asyncio.current_task())
+        enter_scope(scope)
+        room_id, channel_id = entry.key
         try:
-            await self._work(entry)
+            channel = self._parts.registry.channels.get(channel_id)
+            if (
+                channel is None
+                or channel.reacts
+                or entry.version is None
+                or entry.version != self._parts.store.peek_version(room_id)
+            ):
+                await self._work(entry)
+            else:
+                # Nothing moved since it was planned, and it is only to be delivered.
+                await self._send(entry, channel, entry.adapted, entry.binding)
         except Exception as exc:  # noqa: BLE001 - the store failed; the lane must go on
             outcome = Outcome(FAILED, type(exc).__name__, exception=exc)
             self._end(entry, DeliveryKind.DELIVER, outcome)
+        finally:
+            # A task that its own context leads back to would stay until the next collection.
+            scope.owner = None
 
     async def _work(self, entry: Entry) -> None:
         room_id, channel_id = entry.key
@@ -91,8 +106,14 @@ class Deliverer:
                 adapted = Adapted(view.event, adapted.source_binding)
         if channel.reacts and not await self._react(entry, channel, binding, adapted):
             return
+        await self._send(entry, channel, adapted, binding)
+
+    async def _send(
+        self, entry: Entry, channel: Channel, adapted: Adapted, binding: ChannelBinding
+    ) -> None:
+        """Deliver to a channel that is delivered to."""
         if binding.category == ChannelCategory.TRANSPORT:
-            key = delivery_id(entry.event.id, channel_id, DeliveryKind.DELIVER)
+            key = delivery_id(entry.event.id, entry.key[1], DeliveryKind.DELIVER)
             outcome = await self._parts.sender.deliver(
                 channel, adapted, binding, entry.context, key
             )

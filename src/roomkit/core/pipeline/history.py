@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roomkit.core.services.store_calls import answered
 from roomkit.core.visibility import visible_to
 from roomkit.models.enums import EventStatus
 from roomkit.store.base import RECENT_EVENTS
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
     from roomkit.store.base import ConversationStore
+
+
+_DELIVERED = EventStatus.DELIVERED
 
 
 async def history_for(
@@ -30,15 +34,26 @@ async def history_for(
         event: The event, as the channel gets it.
         binding: The channel's place in the room now.
     """
-    current = await store.load_context(event.room_id) or context
+    current = await answered(store.load_context(event.room_id)) or context
     recent = current.recent_events
     index = event.index
     earlier = recent
     if recent and recent[0].index > max(0, index - RECENT_EVENTS + 1):
         # So much was said meanwhile that the newest events no longer reach back far enough.
         offset = max(0, index - RECENT_EVENTS)
-        earlier = await store.list_events(event.room_id, offset=offset, limit=RECENT_EVENTS)
-    past = [known for known in earlier if known.index < index and _readable(known, binding)]
+        earlier = await answered(
+            store.list_events(event.room_id, offset=offset, limit=RECENT_EVENTS)
+        )
+    # Spelled out for the common event: one call an event would be most of the price.
+    past = [
+        known
+        for known in earlier
+        if known.index < index
+        and (
+            (known.visibility == "all" and known.status is _DELIVERED and not known.metadata)
+            or _readable(known, binding)
+        )
+    ]
     if recent and recent[-1].index > index:
         by_id = {known.id: known for known in (*earlier, *recent)}
         past += [

@@ -155,7 +155,9 @@ class Lanes:
             try:
                 await self._work(entry)
             except asyncio.CancelledError:
-                # The kit is closing: whoever waits for these events must not wait for ever.
+                # The kit is closing, or foreign code cancelled its own task: whoever waits for
+                # these events must not wait for ever, and what comes next gets a new lane.
+                self._lanes.pop(key, None)
                 while queue:
                     left = queue[0]
                     self._leave(key, queue)
@@ -190,16 +192,22 @@ class Lanes:
         """Return whether a lane of the room has reached the limit."""
         return room_id in self._full
 
-    async def relieved(self, room_id: str, timeout: float) -> bool:
-        """Wait until no lane of the room is at the limit; False when the time ran out."""
+    async def relieved(self, room_id: str, timeout: float) -> float:
+        """Wait until no lane of the room is at the limit.
+
+        Returns:
+            The seconds that are left of ``timeout``; 0.0 when they ran out first.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
         try:
             async with asyncio.timeout(timeout):
                 while room_id in self._full:
                     relief = self._relief.setdefault(room_id, asyncio.Event())
                     await relief.wait()
         except TimeoutError:
-            return False
-        return True
+            return 0.0
+        return max(0.0, end - loop.time())
 
     def queued(self, key: tuple[str, str]) -> Iterable[Entry]:
         """Return the entries of a lane, the one being worked on first."""

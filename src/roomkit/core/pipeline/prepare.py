@@ -16,6 +16,7 @@ from roomkit._logging import ids
 from roomkit.core.pipeline.context import Arrival, Refusal, duplicate_of
 from roomkit.core.pipeline.door import clean_event
 from roomkit.core.pipeline.identify import Challenged
+from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import InvalidReturnError, RoomNotFoundError
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelDirection, RoomStatus
@@ -62,15 +63,17 @@ class Preparation:
         room = room_id if room_id is not None else await self._find_room(channel, message)
         if room is None:
             if key is not None:
-                first = await self._store.find_event_by_channel_key(channel.channel_id, key)
+                first = await answered(
+                    self._store.find_event_by_channel_key(channel.channel_id, key)
+                )
                 if first is not None:
                     return duplicate_of(first)
             room = await self._open_room(channel, message, organization_id)
         if key is not None:
-            first = await self._store.find_event_by_key(room, key)
+            first = await answered(self._store.find_event_by_key(room, key))
             if first is not None:
                 return duplicate_of(first)
-        context = await self._store.load_context(room)
+        context = await answered(self._store.load_context(room))
         if context is None:
             raise RoomNotFoundError(f"room {room!r} does not exist")
         if not context.room.is_open:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 from roomkit._aio import bounded
 from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus
+from roomkit.store.memory import InMemoryStore
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from roomkit._aio import TaskSet
     from roomkit.core._delivery import Outcome
     from roomkit.core.pipeline.lanes import Entry
+    from roomkit.core.pipeline.settlement import Node
     from roomkit.core.services.receipts import Receipts
     from roomkit.store.base import ConversationStore
 
@@ -44,7 +48,11 @@ def delivery_id(event_id: str, channel_id: str, kind: DeliveryKind) -> str:
 
 
 class Recorder:
-    """Collects finished deliveries and writes them to the store."""
+    """Collects finished deliveries and writes them to the store.
+
+    The in-memory store gets them event by event, as plain results and without waiting; it has
+    no records that could end.
+    """
 
     def __init__(
         self, store: ConversationStore, tasks: TaskSet, timeout: float, receipts: Receipts
@@ -54,17 +62,27 @@ class Recorder:
         self._tasks = tasks
         self._timeout = timeout
         self._waiting: list[DeliveryFinish] = []
+        self._fresh: dict[Node, dict[str, dict[str, Any]]] = {}
+        self._written: list[dict[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._fresh) + len(self._written)
 
     def note(self, entry: Entry, kind: DeliveryKind, outcome: Outcome) -> None:
         """Remember how a delivery ended."""
-        event_id, channel_id = entry.event.id, entry.key[1]
+        channel_id = entry.key[1]
         record = outcome.record()
         if not entry.direct:
-            entry.node.results[channel_id] = record
+            node = entry.node
+            node.results[channel_id] = record
+            if self._immediate():
+                fresh = self._fresh.get(node)
+                if fresh is None:
+                    fresh = self._fresh[node] = {}
+                fresh[channel_id] = record
+                return
+        event_id = entry.event.id
         self._waiting.append(
             DeliveryFinish(
                 delivery_id(event_id, channel_id, kind),
@@ -78,33 +96,64 @@ class Recorder:
 
     def arm(self) -> None:
         """See to it that what was noted is written soon."""
-        if self._timer is None and self._waiting:
-            delay = 0.0 if len(self._waiting) >= FLUSH_SIZE else FLUSH_AFTER
+        if self._timer is None and (self._waiting or self._fresh):
+            delay = 0.0 if len(self) >= FLUSH_SIZE else FLUSH_AFTER
             self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         self._tasks.start(self.flush(), name="roomkit-record")
 
-    async def flush(self) -> None:
-        """Write what was noted so far; a failing store gets it again with the next."""
+    def flush_now(self) -> bool:
+        """Write what can be written without waiting; return whether nothing is left to do."""
+        if self._fresh:
+            early = self._receipts.has_early
+            fresh, self._fresh = self._fresh, {}
+            for node, results in fresh.items():
+                self._write(node, results)
+                if early:
+                    self._written += results.values()
+        if self._waiting or self._written:
+            return False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting:
+        return True
+
+    async def flush(self) -> None:
+        """Write what was noted so far; a failing store gets it again with the next."""
+        if self.flush_now():
             return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         batch, self._waiting = self._waiting, []
+        written, self._written = self._written, []
         try:
-            await bounded(self._store.finish_deliveries(batch), self._timeout)
+            if batch:
+                await bounded(self._store.finish_deliveries(batch), self._timeout)
             if self._receipts.has_early:
-                await self._apply_early(batch)
+                written += [dict(finish.result) for finish in batch if finish.result]
+                await self._apply_early(written)
         except Exception:
             logger.exception("%d delivery results could not be written yet", len(batch))
             self._waiting = (batch + self._waiting)[-KEPT:]
 
-    async def _apply_early(self, batch: list[DeliveryFinish]) -> None:
+    async def _apply_early(self, written: list[dict[str, Any]]) -> None:
         """Apply statuses that vendors reported before their delivery was written."""
-        for finish in batch:
-            message_id = (finish.result or {}).get("provider_message_id")
+        for result in written:
+            message_id = result.get("provider_message_id")
             if message_id is not None:
                 await self._receipts.apply_early(message_id)
+
+    def _immediate(self) -> bool:
+        """Return whether results go straight into the store: it is in memory, nothing on top."""
+        method = getattr(self._store.finish_deliveries, "__func__", None)
+        return method is InMemoryStore.finish_deliveries
+
+    def _write(self, node: Node, results: dict[str, dict[str, Any]]) -> None:
+        store = self._store
+        if isinstance(store, InMemoryStore):
+            before, after = store.keep_results(node.event.id, results)
+            if before is node.event or before is node.final:
+                node.final = after

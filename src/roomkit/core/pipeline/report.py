@@ -31,10 +31,10 @@ class Reporter:
 
     def settled(self, node: Node) -> None:
         """Called by a node when its deliveries and answers are done."""
-        if node.results or self._watched(node):
-            self._parts.tasks.start(self._report(node), name="roomkit-report")
-        else:
+        if self._recorder.flush_now() and not self._watched(node):
             node.finish()
+        else:
+            self._parts.tasks.start(self._report(node), name="roomkit-report")
 
     def _watched(self, node: Node) -> bool:
         """Return whether anybody would hear of this event."""
@@ -50,7 +50,8 @@ class Reporter:
 
     async def _report(self, node: Node) -> None:
         # The task's context is clean: nothing to restore afterwards.
-        enter_scope(Scope(node.root, node.event.chain_depth, owner=asyncio.current_task()))
+        scope = Scope(node.root, node.event.chain_depth, owner=asyncio.current_task())
+        enter_scope(scope)
         try:
             if len(self._recorder):
                 await self._recorder.flush()
@@ -79,6 +80,7 @@ class Reporter:
             if node.from_outside:
                 await self._emit(Told.EVENT_PROCESSED, node)
         finally:
+            scope.owner = None
             node.finish()
 
     async def _tell_hook_errors(self, node: Node) -> None:

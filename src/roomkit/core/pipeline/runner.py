@@ -18,13 +18,14 @@ from roomkit.core.pipeline.context import Admission, Refusal, duplicate_of
 from roomkit.core.pipeline.deliver import Deliverer
 from roomkit.core.pipeline.door import clean_event, clean_message
 from roomkit.core.pipeline.identify import Challenged
-from roomkit.core.pipeline.lanes import FAIR_SHARE, Lanes
+from roomkit.core.pipeline.lanes import Lanes
 from roomkit.core.pipeline.prepare import Preparation, resumes
 from roomkit.core.pipeline.record import Recorder
 from roomkit.core.pipeline.report import Reporter
 from roomkit.core.pipeline.settlement import Node
 from roomkit.core.services.announcer import Announcement
 from roomkit.core.services.scope import Root, current_scope
+from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import (
     EventRefusedError,
     LockTimeoutError,
@@ -59,6 +60,10 @@ logger = logging.getLogger("roomkit.pipeline")
 LEASE_TRIES = 2
 """How often an event is admitted anew when the lock manager lost the room's lease."""
 
+TURN = 0.001
+"""Seconds all callers together may work in one turn of the loop; then each stops after the
+message in hand."""
+
 
 class Pipeline:
     """Runs the path of every event.
@@ -92,7 +97,8 @@ class Pipeline:
         self.lanes = Lanes(deliverer.work, parts.limits.lane, self._recorder.arm)
         deliverer.bind(self.lanes)
         self._committer = Committer(parts, self.lanes, self._reporter)
-        self._last_pause = 0.0
+        self._turn_began = 0.0
+        self._turning: asyncio.AbstractEventLoop | None = None
 
     # -- messages from outside -----------------------------------------------------------
 
@@ -165,20 +171,26 @@ class Pipeline:
         joining: Joining | None = None,
     ) -> Node | Refusal:
         """Admit and commit one event from outside; the lanes run when this returns."""
-        room_id = event.room_id
-        if (
-            scope is None
-            and self.lanes.overloaded(room_id)
-            and not await self.lanes.relieved(room_id, self._parts.limits.settle)
-        ):
-            return Refusal(Reason.OVERLOADED)
+        # What foreign code of the engine sends must not wait for lanes it may itself hold up.
+        waits = scope is None
+        tries = LEASE_TRIES
+        left = self._parts.limits.settle
         try:
-            for _ in range(LEASE_TRIES):
-                outcome = await self._locked(event, context, root, joining)
-                if isinstance(outcome, Node) or outcome.reason != Reason.LEASE_LOST:
+            while True:
+                if waits and self.lanes.overloaded(event.room_id):
+                    left = await self.lanes.relieved(event.room_id, left)
+                    if left <= 0:
+                        return Refusal(Reason.OVERLOADED)
+                outcome = await self._locked(event, context, root, joining, waits)
+                if isinstance(outcome, Node):
                     return outcome
-                context = None
-            return outcome
+                if outcome.reason == Reason.LEASE_LOST:
+                    tries -= 1
+                    context = None
+                elif outcome.reason != Reason.OVERLOADED:
+                    return outcome
+                if tries == 0:
+                    return outcome
         except LockTimeoutError:
             return Refusal(Reason.LOCK_TIMEOUT)
         except DeadlineExceeded as exc:
@@ -191,10 +203,14 @@ class Pipeline:
         context: RoomContext | None,
         root: Root,
         joining: Joining | None,
+        waits: bool,
     ) -> Node | Refusal:
         """Admit and commit under the room lock; nothing else happens there."""
         room_id = event.room_id
         async with self._parts.guard.hold(room_id) as hold:
+            if waits and self.lanes.overloaded(room_id):
+                # Others were faster while this one waited for the lock.
+                return Refusal(Reason.OVERLOADED)
             admission = await bounded(
                 self._admit(event, context, root, hold, joining), self._parts.limits.process
             )
@@ -277,11 +293,21 @@ class Pipeline:
         if scope is None:
             if not node.finished:
                 await node.wait(self._parts.limits.settle)
-            # Fairness by time: a caller that never waits must still let the loop run.
-            now = time.perf_counter()
-            if now - self._last_pause > FAIR_SHARE:
-                await asyncio.sleep(0)
-                self._last_pause = time.perf_counter()
+            # Fairness by time: callers that never wait must still let the loop run.
+            if time.perf_counter() - self._turn_began > TURN:
+                await self._next_turn()
+
+    async def _next_turn(self) -> None:
+        """Let the loop run. The time counts anew for all who come back in the same turn."""
+        loop = asyncio.get_running_loop()
+        if self._turning is not loop:
+            self._turning = loop
+            loop.call_soon(self._begin_turn)
+        await asyncio.sleep(0)
+
+    def _begin_turn(self) -> None:
+        self._turning = None
+        self._turn_began = time.perf_counter()
 
     # -- injected events -----------------------------------------------------------------
 
@@ -296,7 +322,7 @@ class Pipeline:
         scope = current_scope()
         event = clean_event(injected.event)
         async with self._parts.guard.hold(event.room_id) as hold:
-            context = await self._parts.store.load_context(event.room_id)
+            context = await answered(self._parts.store.load_context(event.room_id))
             if context is None:
                 logger.warning("an injected event names a room that does not exist")
                 return
@@ -317,16 +343,33 @@ class Pipeline:
         responses = output.response_events if output.responded and not binding.muted else ()
         if not (responses or output.tasks or output.observations):
             return
-        cause, room_id = entry.event, entry.key[0]
+        cause = entry.event
         outbound = binding.category == ChannelCategory.INTELLIGENCE
         answers = [clean_event(r.answering(cause, outbound=outbound)) for r in responses]
+        shown = [_stream_id(answer) for answer in answers]
+        try:
+            await self._store_answers(answers, shown, entry, output)
+        except BaseException:
+            self._end_streams(shown, [])
+            raise
+        entry.node.tasks += tuple(output.tasks)
+        entry.node.observations += tuple(output.observations)
+
+    async def _store_answers(
+        self,
+        answers: list[RoomEvent],
+        shown: list[str | None],
+        entry: Entry,
+        output: ChannelOutput,
+    ) -> None:
+        room_id = entry.key[0]
         async with self._parts.guard.hold(room_id) as hold:
             admissions = await bounded(
                 self._admit_answers(answers, entry, hold), self._parts.limits.process
             )
             stored: list[Node] = []
             # Deferred before the commit defers its lanes: a stream ends before the whole comes.
-            hold.defer(lambda: self._end_streams(stored))
+            hold.defer(lambda: self._end_streams(shown, stored))
             committed = await self._committer.commit(
                 admissions,
                 hold,
@@ -338,8 +381,6 @@ class Pipeline:
                 then=partial(self._after_commit, admissions, hold),
             )
             stored += committed.nodes
-        entry.node.tasks += tuple(output.tasks)
-        entry.node.observations += tuple(output.observations)
 
     async def _admit_answers(
         self, answers: list[RoomEvent], entry: Entry, hold: Hold
@@ -370,17 +411,19 @@ class Pipeline:
                 )
         return await self._gatekeeper.without_repeats(admissions)
 
-    def _end_streams(self, nodes: list[Node]) -> None:
-        """End the streams answers were shown by, before their lanes bring the whole."""
-        for node in nodes:
-            stream_id = node.event.metadata.get("stream_id")
-            if not isinstance(stream_id, str) or stream_id not in self._parts.streams:
-                continue
-            blocked = node.blocked_reason is not None
-            event_id = None if blocked else node.event.id
-            self._parts.tasks.start(
-                self._parts.streams.end(stream_id, event_id, retracted=blocked)
-            )
+    def _end_streams(self, shown: list[str | None], nodes: list[Node]) -> None:
+        """End the streams answers were shown by, before their lanes bring the whole.
+
+        What was shown of an answer that is not part of the conversation is taken back.
+        """
+        streams = self._parts.streams
+        events = {_stream_id(n.event): n.event.id for n in nodes if n.blocked_reason is None}
+        for stream_id in shown:
+            if stream_id is not None and stream_id in streams:
+                event_id = events.get(stream_id)
+                self._parts.tasks.start(
+                    streams.end(stream_id, event_id, retracted=event_id is None)
+                )
 
     # -- the end -------------------------------------------------------------------------
 
@@ -419,5 +462,12 @@ def _deepened(event: RoomEvent, scope: Scope | None) -> RoomEvent:
     return event.at_depth(scope.depth + 1)
 
 
+def _stream_id(event: RoomEvent) -> str | None:
+    stream_id = event.metadata.get("stream_id")
+    return stream_id if isinstance(stream_id, str) else None
+
+
 def _as_settled(node: Node) -> RoomEvent:
+    if node.finished and node.final is not None:
+        return node.final
     return node.event.with_results(node.results) if node.results else node.event

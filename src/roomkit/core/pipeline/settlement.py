@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from roomkit.store.base import RECENT_EVENTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,25 +25,27 @@ class Node:
 
     Attributes:
         event: As stored.
-        context: The room, its newest events ending with this one.
         root: What it stems from.
         parent: The cause's node, for an answer.
         from_outside: Whether it was no answer: then deliveries are announced one by one.
         sent: Channels it was delivered to.
         failed: Channel id to error, for those it was not.
         results: Channel id to the record of its delivery.
+        final: The event as stored with all results, once they are written.
     """
 
     __slots__ = (
+        "_context",
         "_finished",
         "_pending",
         "_settled",
+        "_shown",
         "_waiter",
         "blocked_by",
         "blocked_reason",
-        "context",
         "event",
         "failed",
+        "final",
         "from_outside",
         "hook_errors",
         "observations",
@@ -63,7 +67,8 @@ class Node:
         settled: Callable[[Node], None],
     ) -> None:
         self.event = event
-        self.context = context
+        self._context = context
+        self._shown: RoomContext | None = None
         self.root = root
         self.parent = parent
         self.from_outside = parent is None
@@ -71,6 +76,7 @@ class Node:
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.results: dict[str, dict[str, Any]] = {}
+        self.final: RoomEvent | None = None
         self.tasks: tuple[Task, ...] = ()
         self.observations: tuple[Observation, ...] = ()
         self.hook_errors: list[dict[str, str]] = []
@@ -84,6 +90,15 @@ class Node:
         self._waiter: asyncio.Future[None] | None = None
         if parent is not None:
             parent.add()
+
+    @property
+    def context(self) -> RoomContext:
+        """The room, its newest events ending with this one; made when first looked at."""
+        if self._shown is None:
+            before = self._context
+            recent = [*before.recent_events[1 - RECENT_EVENTS :], self.event]
+            self._shown = before.with_recent(recent)
+        return self._shown
 
     @property
     def finished(self) -> bool:

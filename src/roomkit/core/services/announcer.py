@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit._logging import ids
 from roomkit.core.services.guard import active_hold
+from roomkit.core.services.store_calls import answered
 from roomkit.models.context import RoomContext
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class Announcer:
         self._errors = errors
         self._store = store
         self._tasks = tasks
+
+    def heard(self, room_id: str, trigger: HookTrigger | None, framework: str | None) -> bool:
+        """Return whether anybody would hear of a change; if not, nothing need be built."""
+        return (trigger is not None and self._hooks.observed(room_id, trigger)) or (
+            framework is not None and self._bus.heard(framework)
+        )
 
     async def announce(self, news: Announcement) -> None:
         """Tell about a change; returns when all hooks and handlers have ended.
@@ -115,8 +122,8 @@ class Announcer:
 
     async def _context(self, room_id: str) -> RoomContext | None:
         try:
-            return await self._store.load_context(room_id)
+            return await answered(self._store.load_context(room_id))
         except Exception:  # noqa: BLE001 - hooks get what can be had
             logger.warning("no full context for hooks", extra=ids(room_id=room_id))
-        room = await self._store.get_room(room_id)
+        room = await answered(self._store.get_room(room_id))
         return None if room is None else RoomContext.of(room, [], [], [])

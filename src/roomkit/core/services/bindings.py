@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit._sanitize import clean_json
 from roomkit.core.services.announcer import Announcement
 from roomkit.core.services.rooms import attached_news
+from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import ChannelNotFoundError
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import Access, EventType, HookTrigger
@@ -83,7 +84,7 @@ class Bindings:
     async def detach(self, room_id: str, channel_id: str) -> bool:
         """Detach a channel; what is still to be delivered to it is skipped."""
         async with self._guard.hold(room_id):
-            if await self._store.get_binding(room_id, channel_id) is None:
+            if await answered(self._store.get_binding(room_id, channel_id)) is None:
                 return False
             event = self._timeline.system_event(
                 room_id,
@@ -111,7 +112,7 @@ class Bindings:
         Raises:
             ChannelNotFoundError: The channel is not attached to the room.
         """
-        binding = await self._store.get_binding(room_id, channel_id)
+        binding = await answered(self._store.get_binding(room_id, channel_id))
         if binding is None:
             raise ChannelNotFoundError(
                 f"channel {channel_id!r} is not attached to room {room_id!r}"
@@ -120,7 +121,7 @@ class Bindings:
 
     async def all(self, room_id: str) -> list[ChannelBinding]:
         """Return a room's bindings in the order they were attached."""
-        return await self._store.list_bindings(room_id)
+        return await answered(self._store.list_bindings(room_id))
 
     async def set_muted(self, room_id: str, channel_id: str, muted: bool) -> ChannelBinding:
         """Mute or unmute a channel."""

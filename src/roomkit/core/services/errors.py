@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from roomkit._logging import brief, ids
 from roomkit.core.services.guard import active_hold
-from roomkit.models.content import SystemContent
+from roomkit.core.services.store_calls import answered
 from roomkit.models.context import RoomContext
-from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
+from roomkit.models.enums import ChannelType, EventType, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
 
@@ -71,24 +71,15 @@ class ErrorReporter:
             # A hook that fails while it is told of a failure would go on for ever.
             return
         text = brief(error) if isinstance(error, BaseException) else error
-        event = RoomEvent(
-            room_id=room_id,
-            type=EventType.SYSTEM,
-            source=_SOURCE,
-            content=SystemContent(
-                body=f"{where} failed",
-                code="error",
-                data={
-                    "where": where,
-                    "error": text,
-                    "error_type": kind,
-                    "channel_id": channel_id,
-                    "event_id": event_id,
-                },
-            ),
-            status=EventStatus.DELIVERED,
-            visibility="internal",
-            created_at=self._clock.now(),
+        data = {
+            "where": where,
+            "error": text,
+            "error_type": kind,
+            "channel_id": channel_id,
+            "event_id": event_id,
+        }
+        event = RoomEvent.notice(
+            room_id, EventType.SYSTEM, _SOURCE, f"{where} failed", "error", data, self._clock.now()
         )
         hold = active_hold()
         if hold is not None:
@@ -107,7 +98,7 @@ class ErrorReporter:
         context = None
         if event.room_id:
             try:
-                context = await self._store.load_context(event.room_id)
+                context = await answered(self._store.load_context(event.room_id))
             except Exception:
                 logger.debug("no context for an error report", exc_info=True)
         await self._hooks.run_observers(

@@ -157,11 +157,17 @@ class RoomGuard:
         except DeadlineExceeded as exc:
             raise LockTimeoutError(f"room {room_id!r} was busy for {timeout:g} s") from exc
 
-    @staticmethod
-    async def release(hold: Hold, manager: Any) -> None:
-        """Give the lock back, then do what was deferred, whatever happens."""
+    async def release(self, hold: Hold, manager: Any) -> None:
+        """Give the lock back, then do what was deferred, whatever happens.
+
+        A lock server that fails now ends the lease by itself; what was done under the lock is
+        done, and nobody is told otherwise.
+        """
         try:
-            await manager.__aexit__(None, None, None)
+            await bounded(manager.__aexit__(None, None, None), self._timeout)
+        except Exception as exc:
+            logger.error("the lock of a room was not given back: %s", type(exc).__name__)
+            logger.debug("lock not given back", exc_info=exc)
         finally:
             hold.released()
 

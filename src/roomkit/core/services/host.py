@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roomkit.channels.host import ChannelHost
+from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import RoomNotFoundError
 from roomkit.models.enums import EventType
 
@@ -114,7 +115,7 @@ class EngineHost(ChannelHost):
         return self._streams.open(cause, binding, context, before_gates=before_gates)
 
     async def _context(self, room_id: str) -> RoomContext:
-        context = await self._store.load_context(room_id)
+        context = await answered(self._store.load_context(room_id))
         if context is None:
             raise RoomNotFoundError(f"room {room_id!r} does not exist")
         return context

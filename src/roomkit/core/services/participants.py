@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roomkit.core.services.announcer import Announcement
+from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import IdentityNotFoundError, ParticipantNotFoundError
 from roomkit.models.enums import EventType, HookTrigger
 from roomkit.models.participant import Participant
@@ -39,7 +40,7 @@ class Participants:
         self, room_id: str, channel_id: str, participant_id: str, display_name: str | None
     ) -> Participant:
         """Return a participant, adding them when they are not there; safe to repeat."""
-        known = await self._store.get_participant(room_id, participant_id)
+        known = await answered(self._store.get_participant(room_id, participant_id))
         if known is not None:
             return known
         participant = Participant(
@@ -49,23 +50,23 @@ class Participants:
             display_name=display_name,
             joined_at=self._clock.now(),
         )
-        return (await self._store.add_participant(participant)).snapshot()
+        return (await answered(self._store.add_participant(participant))).snapshot()
 
     async def resolve(
         self, room_id: str, participant_id: str, identity_id: str, resolved_by: str
     ) -> Participant:
         """Link a participant to an identity by somebody's decision."""
         async with self._guard.hold(room_id):
-            participant = await self._store.get_participant(room_id, participant_id)
+            participant = await answered(self._store.get_participant(room_id, participant_id))
             if participant is None:
                 raise ParticipantNotFoundError(
                     f"Participant {participant_id!r} is not in room {room_id!r}"
                 )
-            identity = await self._store.get_identity(identity_id)
+            identity = await answered(self._store.get_identity(identity_id))
             if identity is None:
                 raise IdentityNotFoundError(f"Identity {identity_id!r} does not exist")
             resolved = participant.resolved(identity, by=resolved_by, at=self._clock.now())
-            binding = await self._store.get_binding(room_id, participant.channel_id)
+            binding = await answered(self._store.get_binding(room_id, participant.channel_id))
             body, code = "a participant was identified", "participant_identified"
             data = {"participant_id": participant_id, "identity_id": identity_id}
             event = self._timeline.system_event(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit._aio import bounded
 from roomkit._logging import ids
 from roomkit._sanitize import clean_json
+from roomkit.core.services.store_calls import answered
 from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import EventType, HookTrigger
 
@@ -65,7 +66,7 @@ class Receipts:
 
     async def process(self, status: DeliveryStatus) -> None:
         """Record a status on its event and tell handlers and ON_DELIVERY_STATUS hooks."""
-        found = await self._store.find_event_by_provider_message_id(status.message_id)
+        found = await answered(self._store.find_event_by_provider_message_id(status.message_id))
         if found is None:
             self._keep(status)
         else:
@@ -78,7 +79,9 @@ class Receipts:
         """Apply a status that came before the delivery it is about was recorded."""
         kept = self._early.pop(provider_message_id, None)
         if kept is not None:
-            found = await self._store.find_event_by_provider_message_id(provider_message_id)
+            found = await answered(
+                self._store.find_event_by_provider_message_id(provider_message_id)
+            )
             if found is not None:
                 await self._record(*found, kept[1])
 
@@ -105,7 +108,7 @@ class Receipts:
         after = {**before, "status": status.status}
         if status.error_code is not None:
             after["error"] = status.error_code
-        await self._store.update_event(event.with_results({channel_id: after}))
+        await answered(self._store.update_event(event.with_results({channel_id: after})))
 
     async def _call(self, handler: DeliveryStatusHandler, status: DeliveryStatus) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roomkit.core.services.store_calls import answered
+
 if TYPE_CHECKING:
     from roomkit.core.services.participants import Participants
     from roomkit.core.services.rooms import Rooms
@@ -25,20 +27,20 @@ class RoomDesk:
     ) -> list[RoomEvent]:
         """Return a page of a room's events in index order."""
         await self.rooms.require(room_id)
-        return await self._store.list_events(room_id, offset, limit, visibility_filter)
+        return await answered(self._store.list_events(room_id, offset, limit, visibility_filter))
 
     async def tasks(self, room_id: str, status: str | None) -> list[Task]:
         """Return a room's tasks, oldest first."""
-        return await self._store.list_tasks(room_id, status)
+        return await answered(self._store.list_tasks(room_id, status))
 
     async def observations(self, room_id: str) -> list[Observation]:
         """Return a room's observations, oldest first."""
-        return await self._store.list_observations(room_id)
+        return await answered(self._store.list_observations(room_id))
 
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> None:
         """Remember the last event a channel has read."""
-        await self._store.mark_read(room_id, channel_id, event_id)
+        await answered(self._store.mark_read(room_id, channel_id, event_id))
 
     async def mark_all_read(self, room_id: str, channel_id: str) -> None:
         """Remember that a channel has read everything."""
-        await self._store.mark_all_read(room_id, channel_id)
+        await answered(self._store.mark_all_read(room_id, channel_id))

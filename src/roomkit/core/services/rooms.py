@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit._ids import new_id
 from roomkit._sanitize import clean_json, clean_text
 from roomkit.core.services.announcer import Announcement
+from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import RoomNotFoundError
 from roomkit.models.enums import EventType, HookTrigger, RoomStatus
 from roomkit.models.framework_event import FrameworkEventType as Told
@@ -56,7 +57,7 @@ class Rooms:
         Raises:
             RoomNotFoundError: There is none.
         """
-        room = await self._store.get_room(room_id)
+        room = await answered(self._store.get_room(room_id))
         if room is None:
             raise RoomNotFoundError(f"room {room_id!r} does not exist")
         return room
@@ -78,8 +79,9 @@ class Rooms:
             updated_at=now,
             timers=timers or RoomTimers(),
         )
-        stored = await self._store.create_room(room)
-        await self._announcer.announce(self._created(room.id))
+        stored = await answered(self._store.create_room(room))
+        if self._announcer.heard(room.id, HookTrigger.ON_ROOM_CREATED, Told.ROOM_CREATED):
+            await self._announcer.announce(self._created(room.id))
         return stored.snapshot()
 
     def _created(self, room_id: str) -> Announcement:
@@ -102,7 +104,7 @@ class Rooms:
             The room, and the announcements to make once the arrival lock is free.
         """
         attached, told = attached_news(self._timeline, binding)
-        opened = await self._store.open_room(claim, room, binding, (attached,))
+        opened = await answered(self._store.open_room(claim, room, binding, (attached,)))
         if not opened.created:
             return opened, []
         created = self._created(room.id)
@@ -152,10 +154,10 @@ class Rooms:
         async with self._guard.hold(room_id):
             room = (await self.require(room_id)).moved_to(status, self._clock.now())
             await self._timeline.commit(CommitBatch(room_id, room=room))
-        event = self._timeline.system_event(
-            room_id, EventType.SYSTEM, f"the room is {status.value}", code, data
-        )
-        await self._announcer.announce(Announcement(event, trigger, told, data=data))
+        if self._announcer.heard(room_id, trigger, told):
+            body = f"the room is {status.value}"
+            event = self._timeline.system_event(room_id, EventType.SYSTEM, body, code, data)
+            await self._announcer.announce(Announcement(event, trigger, told, data=data))
         return await self.require(room_id)
 
     async def check_timers(self, room_id: str) -> Room:
@@ -195,8 +197,8 @@ class Rooms:
     async def check_all_timers(self) -> list[Room]:
         """Check every room that is due; return those that changed."""
         moved = []
-        for room_id in await self._store.find_due_rooms(self._clock.now()):
-            before = await self._store.get_room(room_id)
+        for room_id in await answered(self._store.find_due_rooms(self._clock.now())):
+            before = await answered(self._store.get_room(room_id))
             if before is None:
                 continue
             room = await self.check_timers(room_id)

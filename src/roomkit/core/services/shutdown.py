@@ -54,6 +54,10 @@ class Shutdown:
         self._begun = True
         return True
 
+    def interrupted(self) -> None:
+        """Let the next close go on where a cancelled one was stopped."""
+        self._begun = False
+
     async def stop_work(self, drain_timeout: float) -> None:
         """Detach the sources, let deliveries finish for a while, stop the rest."""
         me = own_task()
@@ -74,6 +78,3 @@ class Shutdown:
             await bounded(close(), CLOSE_TIMEOUT)
 
         return closing
-
-    async def nothing(self) -> None:
-        """Do nothing."""

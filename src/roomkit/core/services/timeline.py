@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from roomkit._aio import DeadlineExceeded, bounded, shielded
 from roomkit._logging import ids
 from roomkit.exceptions import CommitOutcomeUnknown
-from roomkit.models.content import SystemContent
-from roomkit.models.enums import ChannelType, EventStatus
+from roomkit.models.enums import ChannelType
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.store.commit import CommitResult
+from roomkit.store.memory import InMemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,14 +53,8 @@ class Timeline:
         self, room_id: str, event_type: EventType, body: str, code: str, data: dict[str, Any]
     ) -> RoomEvent:
         """Return an event the framework itself puts on a timeline: internal, never delivered."""
-        return RoomEvent(
-            room_id=room_id,
-            type=event_type,
-            source=_SYSTEM_SOURCE,
-            content=SystemContent(body=body, code=code, data=data),
-            status=EventStatus.DELIVERED,
-            visibility="internal",
-            created_at=self._clock.now(),
+        return RoomEvent.notice(
+            room_id, event_type, _SYSTEM_SOURCE, body, code, data, self._clock.now()
         )
 
     async def commit(
@@ -76,6 +70,9 @@ class Timeline:
             CommitOutcomeUnknown: The store did not answer in time.
             Exception: Whatever the store raised; then nothing was stored.
         """
+        if getattr(self._store.commit, "__func__", None) is InMemoryStore.commit:
+            # It never suspends, so nothing can come in between.
+            return await self._write(batch, then)
         task = asyncio.Task(
             self._write(batch, then), loop=asyncio.get_running_loop(), eager_start=True
         )
@@ -94,7 +91,8 @@ class Timeline:
                 f"the store did not answer a commit to room {batch.room_id!r} within "
                 f"{self._timeout:g} s; repeat with the same idempotency key"
             ) from exc
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
+            # Nobody of ours cancels this task: it was the store, or the loop is ending.
             found = await self._look_up(batch, exc)
             if found is None:
                 raise
@@ -103,7 +101,7 @@ class Timeline:
             then(result)
         return result
 
-    async def _look_up(self, batch: CommitBatch, error: Exception) -> CommitResult | None:
+    async def _look_up(self, batch: CommitBatch, error: BaseException) -> CommitResult | None:
         """Return the result of a commit whose answer was lost; None if it was not made."""
         if not batch.events:
             return None

@@ -1,0 +1,3 @@
+"""Whole conversations, as programs have them."""
+
+from __future__ import annotations

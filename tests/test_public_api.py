@@ -1,0 +1,153 @@
+"""What the package offers: three tables that agree, and imports that cost what they must."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import roomkit
+
+_CONTRACT = (
+    "AIChannel AIContext AIImagePart AIMessage AIProvider AIResponse AITextPart AITool "
+    "AIToolCall Access AudioContent BaseSourceProvider Channel ChannelBinding "
+    "ChannelCapabilities ChannelCategory ChannelDirection ChannelMediaType "
+    "ChannelNotFoundError ChannelNotRegisteredError ChannelOutput ChannelType "
+    "CompositeContent ConversationReferenceStore ConversationStore "
+    "DefaultInboundRoomRouter DeleteContent DeleteType DeliveryMode DeliveryResult "
+    "DeliveryStatus EditContent EmailChannel EmailProvider EmitCallback EphemeralCallback "
+    "EphemeralEvent EphemeralEventType EventContent EventSource EventStatus EventType "
+    "FrameworkEvent HTTPChannel HTTPProvider HookEngine HookExecution HookRegistration "
+    "HookResult HookTrigger IdentificationStatus Identity IdentityHookResult "
+    "IdentityNotFoundError IdentityResolver IdentityResult "
+    "InMemoryConversationReferenceStore InMemoryLockManager InMemoryRealtime InMemoryStore "
+    "InboundMessage InboundResult InboundRoomRouter InjectedEvent LocationContent "
+    "MediaContent MessengerChannel MessengerProvider MockAIProvider MockEmailProvider "
+    "MockHTTPProvider MockIdentityResolver MockMessengerProvider MockRCSProvider "
+    "MockSMSProvider MockTeamsProvider MockWhatsAppProvider Observation Participant "
+    "ParticipantNotFoundError ParticipantRole ParticipantStatus ProviderError "
+    "ProviderResult RCSChannel RCSDeliveryResult RCSProvider RateLimit RealtimeBackend "
+    "RetryPolicy RichContent Room RoomContext RoomEvent RoomKit RoomKitError "
+    "RoomLockManager RoomNotFoundError RoomStatus RoomTimers SMSChannel SMSProvider "
+    "SourceAlreadyAttachedError SourceHealth SourceNotFoundError SourceProvider "
+    "SourceStatus SystemContent Task TaskStatus TeamsChannel TeamsProvider TemplateContent "
+    "TextContent TransportChannel VideoContent VoiceBackendNotConfiguredError "
+    "VoiceNotConfiguredError WebSocketChannel WebhookMeta WhatsAppChannel "
+    "WhatsAppPersonalChannel WhatsAppProvider __version__ get_agents_md get_ai_context "
+    "get_llms_txt is_valid_phone normalize_phone "
+)
+_TREE = ast.parse(Path(str(roomkit.__file__)).read_text(encoding="utf-8"))
+
+
+def _for_checkers() -> dict[str, str]:
+    """Return name to module as the TYPE_CHECKING block imports them."""
+    block = next(
+        node
+        for node in _TREE.body
+        if isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and any(isinstance(child, ast.ImportFrom) for child in node.body)
+    )
+    return {
+        alias.name: str(node.module)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def _for_the_loader() -> dict[str, str]:
+    """Return name to module as the lazy loader finds them."""
+    for node in ast.walk(_TREE):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "_BY_MODULE"
+        ):
+            table: dict[str, str] = ast.literal_eval(node.value)
+            return {name: module for module, names in table.items() for name in names.split()}
+    raise AssertionError("the loader's table is gone")
+
+
+class TestTables:
+    """For checkers, for ``import *`` and for the loader: the same names from the same place."""
+
+    def test_they_agree(self) -> None:
+        checkers, loader = _for_checkers(), _for_the_loader()
+        assert checkers == loader
+        assert set(roomkit.__all__) == {*loader, "__version__"}
+
+    def test_no_name_twice(self) -> None:
+        assert len(set(roomkit.__all__)) == len(roomkit.__all__)
+
+    @pytest.mark.parametrize("name", sorted(_for_the_loader()))
+    def test_every_name_resolves(self, name: str) -> None:
+        home = import_module(_for_the_loader()[name])
+        assert getattr(roomkit, name) is getattr(home, name)
+        assert name in dir(roomkit)
+
+    def test_an_unknown_name(self) -> None:
+        with pytest.raises(AttributeError, match="no_such_name"):
+            getattr(roomkit, "no_such_name")  # noqa: B009
+
+    def test_names_that_programs_rely_on(self) -> None:
+        assert set(_CONTRACT.split()) <= set(roomkit.__all__)
+
+    def test_models_package(self) -> None:
+        models = import_module("roomkit.models")
+        for name in models.__all__:
+            assert getattr(models, name) is getattr(roomkit, name)
+
+    def test_the_version(self) -> None:
+        assert roomkit.__version__ == import_module("roomkit._version").__version__
+        assert roomkit.__version__[0].isdigit()
+
+
+def _loaded(statement: str) -> set[str]:
+    """Return the modules a fresh interpreter has after a statement, beyond its own."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        f"{statement}\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+class TestImports:
+    """Nothing is loaded before it is used, and no vendor's package ever by itself."""
+
+    def test_the_package_alone(self) -> None:
+        ours = {name for name in _loaded("import roomkit") if name.startswith("roomkit")}
+        assert ours == {"roomkit", "roomkit._lazy", "roomkit._version"}
+
+    def test_the_package_needs_no_third_party(self) -> None:
+        assert not {"pydantic", "asyncio", "httpx"} & _loaded("import roomkit")
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "from roomkit import RoomKit",
+            "from roomkit import RoomKit; RoomKit()",
+            "from roomkit import AIChannel, SMSChannel, WebSocketChannel, MockAIProvider",
+            "import roomkit; [getattr(roomkit, name) for name in roomkit.__all__]",
+        ],
+    )
+    def test_no_optional_package(self, statement: str) -> None:
+        tops = {name.partition(".")[0] for name in _loaded(statement)}
+        assert not tops & {
+            "aiosqlite", "anthropic", "asyncpg", "fastrtc", "google", "httpx", "httpx_sse", "jwt",
+            "neonize", "numpy", "openai", "phonenumbers", "pydantic_ai", "redis", "twilio",
+            "uvicorn", "websockets",
+        }  # fmt: skip
+
+    def test_the_kit_loads_no_vendor(self) -> None:
+        loaded = _loaded("from roomkit import RoomKit")
+        vendors = {"anthropic", "openai", "gemini", "twilio", "telnyx", "sinch", "sendgrid"}
+        assert not {name for name in loaded if vendors & set(name.split("."))}
