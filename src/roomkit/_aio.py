@@ -11,6 +11,8 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from roomkit._logging import log_failure
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 
@@ -131,7 +133,7 @@ class TaskSet:
             return
         error = task.exception()
         if error is not None:
-            logger.error("task %s failed", task.get_name(), exc_info=error)
+            log_failure(logger, error, "task %s failed", task.get_name())
 
     async def wait(self, timeout: float | None = None, *, but: Iterable[Any] = ()) -> bool:
         """Wait until the set is empty; False when the time ran out first.
@@ -188,7 +190,7 @@ async def shielded(task: asyncio.Task[Any]) -> Any:
             cancelled = exc
     if cancelled is not None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("task %s failed after its caller left", task.get_name(), exc_info=error)
+            log_failure(logger, error, "task %s failed after its caller left", task.get_name())
         raise cancelled
     return task.result()
 
@@ -203,11 +205,11 @@ async def close_all(closers: Iterable[Callable[[], Awaitable[None]]]) -> None:
     for close in closers:
         try:
             await close()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - the others must be closed as well
             if first is None:
                 first = exc
             else:
-                logger.error("closing failed as well", exc_info=exc)
+                log_failure(logger, exc, "closing failed as well")
     if first is not None:
         raise first
 

@@ -16,6 +16,21 @@ def ids(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def log_failure(
+    logger: logging.Logger,
+    error: BaseException,
+    message: str,
+    *args: object,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Log a failure by its kind, and at DEBUG with its traceback and text.
+
+    The text of foreign errors may quote what was said, an address or a secret.
+    """
+    logger.error(f"{message}: %s", *args, type(error).__name__, extra=extra)  # noqa: G004
+    logger.debug(message, *args, exc_info=error, extra=extra)
+
+
 def brief(error: BaseException) -> str:
     """Return an error's text, or its class name when the text is empty."""
     return str(error) or type(error).__name__

@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from roomkit._logging import ids
+from roomkit._logging import ids, log_failure
 from roomkit._scope import current_delivery
 from roomkit.channels._ai_prompt import PromptDefaults, build_context
 from roomkit.channels._ai_tools import ToolPolicy, describe_calls, run_turn
@@ -277,19 +277,15 @@ class AIChannel(Channel):
 
     def _log_failure(self, error: Exception, event: RoomEvent) -> None:
         """Log a failure by its kind: a vendor's text may quote the conversation."""
-        logger.error(
-            "AI answer failed: %s",
-            type(error).__name__,
-            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
-            extra=ids(
-                room_id=event.room_id,
-                channel_id=self.channel_id,
-                event_id=event.id,
-                provider=getattr(error, "provider", None),
-                retryable=getattr(error, "retryable", None),
-                status_code=getattr(error, "status_code", None),
-            ),
+        extra = ids(
+            room_id=event.room_id,
+            channel_id=self.channel_id,
+            event_id=event.id,
+            provider=getattr(error, "provider", None),
+            retryable=getattr(error, "retryable", None),
+            status_code=getattr(error, "status_code", None),
         )
+        log_failure(logger, error, "AI answer failed", extra=extra)
 
 
 async def _as_events(texts: AsyncIterator[str]) -> AsyncIterator[StreamEvent]:

@@ -230,7 +230,9 @@ class RoomKit(
         common = (store, parts.timeline, parts.guard, parts.announcer)
         rooms = Rooms(*common, parts.hooks, clock)
         bindings = Bindings(*common, parts.registry, rooms, clock)
-        receipts = Receipts(store, parts.announcer, parts.errors, parts.timeline, clock)
+        receipts = Receipts(
+            store, parts.announcer, parts.errors, parts.timeline, clock, parts.guard
+        )
         self._pipeline = Pipeline(
             parts,
             Gatekeeper(parts, identifier),

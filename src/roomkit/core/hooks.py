@@ -125,14 +125,22 @@ class SyncPipelineResult:
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     hook_errors: list[dict[str, str]] = field(default_factory=list)
+    failures: list[HookFailure] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class HookFailure:
-    """A hook that failed and was contained."""
+    """A hook that failed and was contained.
+
+    Attributes:
+        hook: Its name.
+        error: What it raised, as text.
+        kind: The class of what it raised.
+    """
 
     hook: str
     error: str
+    kind: str
 
 
 @dataclass(slots=True)
@@ -384,7 +392,9 @@ def _failed(
 ) -> bool:
     """Note a failed gate; return whether the walk ends here."""
     _log_failure(hook, error, room_id)
-    result.hook_errors.append({"hook": hook.name, "error": brief(error)})
+    failure = HookFailure(hook.name, brief(error), type(error).__name__)
+    result.failures.append(failure)
+    result.hook_errors.append({"hook": failure.hook, "error": failure.error})
     if hook.fail_closed:
         result.allowed = False
         result.reason = HOOK_FAILED
@@ -437,4 +447,4 @@ async def _observe(
     else:
         return None
     _log_failure(hook.registration, error, room_id)
-    return HookFailure(hook.registration.name or hook.registration.label, brief(error))
+    return HookFailure(hook.registration.label, brief(error), type(error).__name__)

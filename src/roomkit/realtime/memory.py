@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit._aio import TaskSet, resume
 from roomkit._ids import new_id
-from roomkit._logging import ids
+from roomkit._logging import ids, log_failure
 from roomkit.exceptions import ConfigurationError
 from roomkit.realtime.base import RealtimeBackend
 
@@ -237,13 +237,8 @@ class InMemoryRealtime(RealtimeBackend):
 
     @staticmethod
     def _report(subscription: _Subscription, event: EphemeralEvent, error: BaseException) -> None:
-        logger.error(
-            "a realtime callback failed",
-            exc_info=error,
-            extra=ids(
-                subscription_id=subscription.id, room_id=event.room_id, ephemeral_id=event.id
-            ),
-        )
+        extra = ids(subscription_id=subscription.id, room_id=event.room_id, ephemeral_id=event.id)
+        log_failure(logger, error, "a realtime callback failed", extra=extra)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> None:

@@ -67,6 +67,25 @@ class ConversationStore(ABC):
     durable: bool = False
     """Whether what was committed survives the process."""
 
+    @property
+    def immediate(self) -> bool:
+        """Whether ``commit`` never suspends, and ``keep_results`` works.
+
+        True only for a store that lives in this process: the engine then needs no task to
+        protect a commit, and no queue for the results of deliveries.
+        """
+        return False
+
+    def keep_results(
+        self, event_id: str, results: dict[str, dict[str, Any]]
+    ) -> tuple[RoomEvent | None, RoomEvent | None]:
+        """Record at once how deliveries of an event ended; asked of ``immediate`` stores only.
+
+        Returns:
+            The event before and after; None when it is unknown (the default knows none).
+        """
+        return None, None
+
     # -- rooms ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -280,7 +299,10 @@ class ConversationStore(ABC):
             index = await self.get_event_count(batch.room_id)
             stored.append(await self.add_event(event.numbered(index)))
         if batch.target is not None:
-            await self.update_event(batch.target)
+            known = await self.get_event(batch.target.id)
+            # What became of its deliveries meanwhile is not the edit's to undo.
+            results = {} if known is None else known.delivery_results
+            await self.update_event(batch.target.with_results(results))
         await self._apply_members(batch)
         await self._apply_room(batch, len(stored))
         for task in batch.tasks:

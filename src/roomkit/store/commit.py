@@ -93,7 +93,8 @@ class CommitBatch:
         events: New events, unnumbered, in order; each with its own idempotency key.
         open_required: Refuse unless the room is ACTIVE or PAUSED; SYSTEM and BLOCKED events
             are exempt.
-        target: An earlier event as it stands after the edit or delete of this batch.
+        target: An earlier event as it stands after the edit or delete of this batch; its
+            ``delivery_results`` are the store's own.
         participants: Added or replaced.
         bindings: Added or replaced.
         removed_bindings: Channel ids that leave the room.

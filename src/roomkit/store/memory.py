@@ -152,6 +152,16 @@ class InMemoryStore(ConversationStore):
         self._replace(event)
         return event
 
+    def _replace_target(self, target: RoomEvent) -> None:
+        """Store an edited event; what became of its deliveries meanwhile stays."""
+        place = self._events.get(target.id)
+        if place is not None:
+            record, index = place
+            known = record.log[index].delivery_results
+            if known is not target.delivery_results:
+                target = target.with_results(known)
+            self._replace(target)
+
     def _replace(self, event: RoomEvent) -> None:
         place = self._events.get(event.id)
         if place is not None:
@@ -364,7 +374,7 @@ class InMemoryStore(ConversationStore):
             ]
         )
         if batch.target is not None:
-            self._replace(batch.target)
+            self._replace_target(batch.target)
         if batch.room is not None:
             self._rooms.put(batch.room, todo.room_keys)
         if batch.activity_at is not None:
@@ -460,14 +470,16 @@ class InMemoryStore(ConversationStore):
         for event_id, results in by_event.items():
             self.keep_results(event_id, results)
 
+    @property
+    def immediate(self) -> bool:
+        """Whether nothing on top of this store (a subclass, a patch) makes it wait."""
+        methods = (self.commit, self.finish_deliveries)
+        return tuple(getattr(method, "__func__", None) for method in methods) == _AT_ONCE
+
     def keep_results(
         self, event_id: str, results: dict[str, dict[str, Any]]
     ) -> tuple[RoomEvent | None, RoomEvent | None]:
-        """Record at once how deliveries of an event ended, in its ``delivery_results``.
-
-        Returns:
-            The event before and after; None when it is unknown.
-        """
+        """Record at once how deliveries of an event ended, in its ``delivery_results``."""
         place = self._events.get(event_id)
         if place is None:
             return None, None
@@ -478,10 +490,11 @@ class InMemoryStore(ConversationStore):
         for channel_id, result in results.items():
             message_id = result.get("provider_message_id")
             if message_id:
+                if message_id not in self._sent:
+                    if record.sent is None:
+                        record.sent = []
+                    record.sent.append(message_id)
                 self._sent[message_id] = (event_id, channel_id)
-                if record.sent is None:
-                    record.sent = []
-                record.sent.append(message_id)
         return before, record.log[index]
 
     def peek_version(self, room_id: str) -> int | None:
@@ -492,3 +505,6 @@ class InMemoryStore(ConversationStore):
 
 def _rooms(records: Iterable[RoomRecord]) -> list[Room]:
     return [room.snapshot() for record in records if (room := record.room()) is not None]
+
+
+_AT_ONCE = (InMemoryStore.commit, InMemoryStore.finish_deliveries)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roomkit._logging import brief
 from roomkit.core.event_router import depth_observation
+from roomkit.core.hooks import HookFailure
 from roomkit.core.pipeline import edits
 from roomkit.core.pipeline.context import Admission, Refusal, duplicate_of
 from roomkit.core.pipeline.door import clean_event
@@ -71,6 +72,9 @@ class Gatekeeper:
             settled = await self._identifier.settle(joining, event)
             admission.participants, admission.before = settled.participants, settled.events
         if (stop := self._chain_stop(event, root)) is not None:
+            if root.stopped > self._parts.limits.loop_cap:
+                # So many were stored as a trace; what goes on after them leaves none.
+                return Refusal(stop)
             return self._stopped(admission, stop, cause)
         target = await self._target(event)
         if isinstance(target, Refusal):
@@ -158,9 +162,13 @@ class Gatekeeper:
         if event.chain_depth == 0:
             return None
         if event.chain_depth >= self._parts.limits.max_chain_depth:
+            root.stopped += 1
             return Reason.CHAIN_DEPTH
         root.reentries += 1
-        return Reason.LOOP_CAP if root.reentries > self._parts.limits.loop_cap else None
+        if root.reentries <= self._parts.limits.loop_cap:
+            return None
+        root.stopped += 1
+        return Reason.LOOP_CAP
 
     async def _pass_gates(self, admission: Admission, hold: Hold) -> RoomEvent:
         """Ask the gates; return the event as they leave it, or mark the admission blocked."""
@@ -185,7 +193,7 @@ class Gatekeeper:
         try:
             return clean_event(modified.as_from(original))
         except InvalidInputError as exc:
-            admission.hook_errors.append({"hook": "", "error": brief(exc)})
+            admission.failures.append(HookFailure("", brief(exc), type(exc).__name__))
             return original
 
     def _accept(self, admission: Admission, event: RoomEvent) -> None:
@@ -203,12 +211,12 @@ def _collect(admission: Admission, result: SyncPipelineResult) -> None:
         try:
             event = clean_event(injected.event)
         except InvalidInputError as exc:
-            result.hook_errors.append({"hook": "", "error": brief(exc)})
+            result.failures.append(HookFailure("", brief(exc), type(exc).__name__))
             continue
         admission.injected.append(injected.carrying(event))
     admission.tasks = result.tasks
     admission.observations.extend(result.observations)
-    admission.hook_errors = result.hook_errors
+    admission.failures = result.failures
 
 
 def _block(admission: Admission, event: RoomEvent, reason: str, by: str | None = None) -> None:

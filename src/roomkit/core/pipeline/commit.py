@@ -246,7 +246,7 @@ class Committer:
             parent,
             self._reporter.settled,
         )
-        node.hook_errors = admission.hook_errors
+        node.failures = admission.failures
         node.tasks = tuple(admission.tasks)
         node.observations = tuple(admission.observations)
         if admission.blocked:

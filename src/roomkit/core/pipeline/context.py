@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.channels.base import Channel
     from roomkit.core._delivery import Sender
-    from roomkit.core.hooks import HookEngine
+    from roomkit.core.hooks import HookEngine, HookFailure
     from roomkit.core.inbound_router import InboundRoomRouter
     from roomkit.core.services.announcer import Announcer
     from roomkit.core.services.errors import ErrorReporter
@@ -122,7 +122,7 @@ class Admission:
         injected: Events that follow it, with their targets.
         tasks: Stored with it.
         observations: Stored with it.
-        hook_errors: Gates that failed.
+        failures: Gates that failed.
         room: The room's new state, when the message changes it.
         parent_channel_id: Who said what it answers, where a DIRECT binding needs to know.
     """
@@ -139,7 +139,7 @@ class Admission:
     injected: list[InjectedEvent] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
-    hook_errors: list[dict[str, str]] = field(default_factory=list)
+    failures: list[HookFailure] = field(default_factory=list)
     room: Room | None = None
     parent_channel_id: str | None = None
 

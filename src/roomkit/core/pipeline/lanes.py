@@ -154,15 +154,19 @@ class Lanes:
             entry = queue[0]
             try:
                 await self._work(entry)
-            except asyncio.CancelledError:
-                # The kit is closing, or foreign code cancelled its own task: whoever waits for
-                # these events must not wait for ever, and what comes next gets a new lane.
+            except BaseException as exc:
+                # The kit is closing, foreign code cancelled its own task, or the engine itself
+                # failed: whoever waits for these events must not wait for ever, and what comes
+                # next gets a new lane.
                 self._lanes.pop(key, None)
                 while queue:
                     left = queue[0]
                     self._leave(key, queue)
                     self._give_up(left)
-                raise
+                if not isinstance(exc, Exception):
+                    raise
+                logger.exception("a lane failed", extra=ids(room_id=key[0], channel_id=key[1]))
+                return
             self._leave(key, queue)
             entry.node.done()
             if queue and time.perf_counter() - began > FAIR_SHARE:

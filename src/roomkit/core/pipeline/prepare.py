@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from contextvars import copy_context
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from roomkit._aio import bounded
@@ -16,6 +17,7 @@ from roomkit._logging import ids
 from roomkit.core.pipeline.context import Arrival, Refusal, duplicate_of
 from roomkit.core.pipeline.door import clean_event
 from roomkit.core.pipeline.identify import Challenged
+from roomkit.core.services.scope import deeper, leave_scope
 from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import InvalidReturnError, RoomNotFoundError
 from roomkit.models.channel import ChannelBinding
@@ -60,13 +62,15 @@ class Preparation:
             Exception: Whatever the channel, router or resolver raised; reported by ON_ERROR.
         """
         key = message.idempotency_key
-        room = room_id if room_id is not None else await self._find_room(channel, message)
+        room = room_id
+        if room is None:
+            room = await self._find_room(channel, message, organization_id)
         if room is None:
             if key is not None:
                 first = await answered(
                     self._store.find_event_by_channel_key(channel.channel_id, key)
                 )
-                if first is not None:
+                if first is not None and await self._is_of(first.room_id, organization_id):
                     return duplicate_of(first)
             room = await self._open_room(channel, message, organization_id)
         if key is not None:
@@ -81,10 +85,12 @@ class Preparation:
         event = await self._parse(channel, message, context)
         return await self._identify(channel, message, event, context)
 
-    async def _find_room(self, channel: Channel, message: InboundMessage) -> str | None:
-        """Ask the router where the message belongs."""
+    async def _find_room(
+        self, channel: Channel, message: InboundMessage, organization_id: str | None
+    ) -> str | None:
+        """Ask the router where the message belongs; never into another tenant's room."""
         try:
-            return await bounded(
+            room_id = await bounded(
                 self._parts.router.route(
                     channel_id=channel.channel_id,
                     channel_type=channel.channel_type,
@@ -95,15 +101,25 @@ class Preparation:
         except Exception as exc:
             await self._failed("inbound router", exc, channel)
             raise
+        if room_id is None or not await self._is_of(room_id, organization_id):
+            return None
+        return room_id
+
+    async def _is_of(self, room_id: str, organization_id: str | None) -> bool:
+        """Return whether a room may be a tenant's; False only if it is known to be another's."""
+        if organization_id is None:
+            return True
+        room = await answered(self._store.get_room(room_id))
+        return room is None or room.organization_id in (None, organization_id)
 
     async def _open_room(
         self, channel: Channel, message: InboundMessage, organization_id: str | None
     ) -> str:
         """Open the room of a first contact, once per claim, over every process."""
         claim = RoomClaim(organization_id, channel.channel_id, message.sender_id)
-        arrival = f"arrival:{organization_id or ''}:{channel.channel_id}:{message.sender_id}"
+        arrival = _arrival_lock(claim)
         async with self._parts.guard.hold(arrival) as hold:
-            known = await self._find_room(channel, message)
+            known = await self._find_room(channel, message, organization_id)
             if known is not None:
                 return known
             room = Room(
@@ -152,11 +168,14 @@ class Preparation:
     ) -> Arrival | Refusal | Challenged:
         if not self._identifier.applies(channel):
             return Arrival(channel, message, event, context)
+        token = deeper()
         try:
             who = await self._identifier.identify(channel, message, event, context)
         except Exception as exc:
             await self._failed("identity resolver", exc, channel, context.room.id)
             raise
+        finally:
+            leave_scope(token)
         if isinstance(who, (Refusal, Challenged)):
             return who
         return Arrival(channel, message, who.event, context, who.joining)
@@ -165,20 +184,33 @@ class Preparation:
         self, where: str, error: Exception, channel: Channel, room_id: str | None = None
     ) -> None:
         """Report a failure that the caller will see as well, without keeping them waiting."""
-        self._parts.tasks.start(
-            self._parts.errors.report(
-                where, error, room_id=room_id or "", channel_id=channel.channel_id
-            ),
-            name="roomkit-error-report",
-            # Not a clean context: a report made while another is made must know it.
-            context=copy_context(),
-        )
-        await self._parts.bus.emit(
-            FrameworkEventType.INBOUND_FAILED,
-            room_id=room_id,
-            channel_id=channel.channel_id,
-            data={"where": where, "error_type": type(error).__name__},
-        )
+        token = deeper()
+        try:
+            self._parts.tasks.start(
+                self._parts.errors.report(
+                    where, error, room_id=room_id or "", channel_id=channel.channel_id
+                ),
+                name="roomkit-error-report",
+                # Not a clean context: a report made while another is made must know it.
+                context=copy_context(),
+            )
+            await self._parts.bus.emit(
+                FrameworkEventType.INBOUND_FAILED,
+                room_id=room_id,
+                channel_id=channel.channel_id,
+                data={"where": where, "error_type": type(error).__name__},
+            )
+        finally:
+            leave_scope(token)
+
+
+def _arrival_lock(claim: RoomClaim) -> str:
+    """Return the name of the lock under which a first contact opens its room.
+
+    A digest: names of locks turn up in errors and in lock servers, where no address belongs.
+    """
+    parts = (claim.organization_id or "", claim.channel_id, claim.sender_id)
+    return f"arrival:{blake2b(repr(parts).encode(), digest_size=16).hexdigest()}"
 
 
 def resumes(room: Room, event: RoomEvent, *, enabled: bool) -> bool:

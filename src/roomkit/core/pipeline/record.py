@@ -11,8 +11,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from roomkit._aio import bounded
+from roomkit._logging import log_failure
 from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus
-from roomkit.store.memory import InMemoryStore
 
 if TYPE_CHECKING:
     from typing import Any
@@ -50,8 +50,8 @@ def delivery_id(event_id: str, channel_id: str, kind: DeliveryKind) -> str:
 class Recorder:
     """Collects finished deliveries and writes them to the store.
 
-    The in-memory store gets them event by event, as plain results and without waiting; it has
-    no records that could end.
+    An ``immediate`` store gets them event by event, as plain results and without waiting; it
+    has no records that could end.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Recorder:
         if not entry.direct:
             node = entry.node
             node.results[channel_id] = record
-            if self._immediate():
+            if self._store.immediate:
                 fresh = self._fresh.get(node)
                 if fresh is None:
                     fresh = self._fresh[node] = {}
@@ -135,9 +135,11 @@ class Recorder:
             if self._receipts.has_early:
                 written += [dict(finish.result) for finish in batch if finish.result]
                 await self._apply_early(written)
-        except Exception:
-            logger.exception("%d delivery results could not be written yet", len(batch))
+        except BaseException as exc:
             self._waiting = (batch + self._waiting)[-KEPT:]
+            if not isinstance(exc, Exception):
+                raise
+            log_failure(logger, exc, "%d delivery results could not be written yet", len(batch))
 
     async def _apply_early(self, written: list[dict[str, Any]]) -> None:
         """Apply statuses that vendors reported before their delivery was written."""
@@ -146,14 +148,7 @@ class Recorder:
             if message_id is not None:
                 await self._receipts.apply_early(message_id)
 
-    def _immediate(self) -> bool:
-        """Return whether results go straight into the store: it is in memory, nothing on top."""
-        method = getattr(self._store.finish_deliveries, "__func__", None)
-        return method is InMemoryStore.finish_deliveries
-
     def _write(self, node: Node, results: dict[str, dict[str, Any]]) -> None:
-        store = self._store
-        if isinstance(store, InMemoryStore):
-            before, after = store.keep_results(node.event.id, results)
-            if before is node.event or before is node.final:
-                node.final = after
+        before, after = self._store.keep_results(node.event.id, results)
+        if before is node.event or before is node.final:
+            node.final = after

@@ -38,7 +38,7 @@ class Reporter:
 
     def _watched(self, node: Node) -> bool:
         """Return whether anybody would hear of this event."""
-        if node.failed or node.skipped or node.stopped or node.hook_errors:
+        if node.failed or node.skipped or node.stopped or node.failures:
             return True
         if node.tasks or node.observations:
             return True
@@ -84,15 +84,10 @@ class Reporter:
             node.finish()
 
     async def _tell_hook_errors(self, node: Node) -> None:
-        for error in node.hook_errors:
-            await self._emit(Told.HOOK_ERROR, node, data=error)
-            await self._parts.errors.report(
-                f"hook {error['hook']}",
-                error["error"],
-                room_id=node.event.room_id,
-                event_id=node.event.id,
-                logged=True,
-            )
+        for failure in node.failures:
+            data = {"hook": failure.hook, "error": failure.error}
+            await self._emit(Told.HOOK_ERROR, node, data=data)
+        await self._parts.announcer.report_failures(node.failures, node.event)
 
     async def _tell_deliveries(self, node: Node) -> None:
         bus = self._parts.bus

@@ -24,7 +24,13 @@ from roomkit.core.pipeline.record import Recorder
 from roomkit.core.pipeline.report import Reporter
 from roomkit.core.pipeline.settlement import Node
 from roomkit.core.services.announcer import Announcement
-from roomkit.core.services.scope import Root, current_scope
+from roomkit.core.services.scope import (
+    Root,
+    Scope,
+    current_scope,
+    enter_scope,
+    leave_scope,
+)
 from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import (
     EventRefusedError,
@@ -48,7 +54,6 @@ if TYPE_CHECKING:
     from roomkit.core.services.guard import Hold
     from roomkit.core.services.receipts import Receipts
     from roomkit.core.services.rooms import Rooms
-    from roomkit.core.services.scope import Scope
     from roomkit.models.channel import ChannelBinding, ChannelOutput
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
@@ -112,6 +117,8 @@ class Pipeline:
         channel = self._parts.registry.require(message.channel_id)
         message = clean_message(message)
         scope = current_scope()
+        if self._too_deep(scope):
+            return Refusal(Reason.CHAIN_DEPTH).result()
         outcome = await self._arrive(channel, message, room_id, organization_id, scope)
         if (
             room_id is None
@@ -150,6 +157,8 @@ class Pipeline:
     async def send(self, event: RoomEvent) -> RoomEvent:
         """Say something in a room; see ``RoomKit.send_event``."""
         scope = current_scope()
+        if self._too_deep(scope):
+            raise EventRefusedError(str(Reason.CHAIN_DEPTH), event.room_id)
         event = _deepened(clean_event(event), scope)
         outcome = await self._enter(event, None, _root(scope), scope)
         if isinstance(outcome, Refusal):
@@ -194,7 +203,7 @@ class Pipeline:
         except LockTimeoutError:
             return Refusal(Reason.LOCK_TIMEOUT)
         except DeadlineExceeded as exc:
-            await self._expired(event, exc)
+            await self._expired(event, exc, root, scope)
             return Refusal(Reason.PROCESS_TIMEOUT)
 
     async def _locked(
@@ -279,14 +288,26 @@ class Pipeline:
     def _start_announcing(self, news: Announcement) -> None:
         self._parts.tasks.start(self._parts.announcer.announce(news))
 
-    async def _expired(self, event: RoomEvent, error: DeadlineExceeded) -> None:
-        await self._parts.bus.emit(
-            FrameworkEventType.PROCESS_TIMEOUT,
-            room_id=event.room_id,
-            event_id=event.id,
-            data={"timeout": self._parts.limits.process},
-        )
-        await self._parts.errors.report("gates", error, room_id=event.room_id, event_id=event.id)
+    async def _expired(
+        self, event: RoomEvent, error: DeadlineExceeded, root: Root, scope: Scope | None
+    ) -> None:
+        hold, owner = (None, None) if scope is None else (scope.hold, scope.owner)
+        token = enter_scope(Scope(root, event.chain_depth, hold, owner))
+        room_id, event_id = event.room_id, event.id
+        try:
+            await self._parts.bus.emit(
+                FrameworkEventType.PROCESS_TIMEOUT,
+                room_id=room_id,
+                event_id=event_id,
+                data={"timeout": self._parts.limits.process},
+            )
+            await self._parts.errors.report("gates", error, room_id=room_id, event_id=event_id)
+        finally:
+            leave_scope(token)
+
+    def _too_deep(self, scope: Scope | None) -> bool:
+        """Return whether what led here was stopped itself: a chain must end somewhere."""
+        return scope is not None and scope.depth >= self._parts.limits.max_chain_depth
 
     async def _settle(self, node: Node, scope: Scope | None) -> None:
         """Wait for the deliveries, unless foreign code of the engine is what waits."""

@@ -14,6 +14,7 @@ from roomkit.store.base import RECENT_EVENTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from roomkit.core.hooks import HookFailure
     from roomkit.core.services.scope import Root
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
@@ -45,9 +46,9 @@ class Node:
         "blocked_reason",
         "event",
         "failed",
+        "failures",
         "final",
         "from_outside",
-        "hook_errors",
         "observations",
         "parent",
         "results",
@@ -79,7 +80,7 @@ class Node:
         self.final: RoomEvent | None = None
         self.tasks: tuple[Task, ...] = ()
         self.observations: tuple[Observation, ...] = ()
-        self.hook_errors: list[dict[str, str]] = []
+        self.failures: list[HookFailure] = []
         self.blocked_reason: str | None = None
         self.blocked_by: str | None = None
         self.stopped: list[RoomEvent] | None = None

@@ -117,6 +117,7 @@ class Announcer:
                 failure.error,
                 room_id=event.room_id,
                 event_id=event.id,
+                kind=failure.kind,
                 logged=True,
             )
 

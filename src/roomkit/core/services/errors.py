@@ -53,6 +53,7 @@ class ErrorReporter:
         room_id: str = "",
         channel_id: str | None = None,
         event_id: str | None = None,
+        kind: str | None = None,
         logged: bool = False,
     ) -> None:
         """Log a failure (unless it was ``logged``) and tell the ON_ERROR hooks.
@@ -61,7 +62,8 @@ class ErrorReporter:
         ``error_type``, ``channel_id`` and ``event_id``. Called from inside a gate, they run
         once the room's lock is free.
         """
-        kind = type(error).__name__ if isinstance(error, BaseException) else "error"
+        if kind is None:
+            kind = type(error).__name__ if isinstance(error, BaseException) else "error"
         if not logged:
             extra = ids(room_id=room_id or None, channel_id=channel_id, event_id=event_id)
             logger.error("%s failed: %s", where, kind, extra=extra)

@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from roomkit._aio import DeadlineExceeded, bounded
+from roomkit._logging import log_failure
 from roomkit.core.services.scope import current_scope
 from roomkit.exceptions import LockCycleError, LockTimeoutError
 
@@ -91,8 +92,8 @@ class Hold:
         for work in after or ():
             try:
                 work()
-            except Exception:
-                logger.exception("work deferred by room %s failed", self.room_id)
+            except Exception as exc:  # noqa: BLE001 - the others must be done as well
+                log_failure(logger, exc, "work deferred by a room failed")
 
 
 def active_hold() -> Hold | None:
@@ -165,9 +166,8 @@ class RoomGuard:
         """
         try:
             await bounded(manager.__aexit__(None, None, None), self._timeout)
-        except Exception as exc:
-            logger.error("the lock of a room was not given back: %s", type(exc).__name__)
-            logger.debug("lock not given back", exc_info=exc)
+        except Exception as exc:  # noqa: BLE001 - a border where foreign code runs
+            log_failure(logger, exc, "the lock of a room was not given back")
         finally:
             hold.released()
 

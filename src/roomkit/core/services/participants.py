@@ -43,14 +43,19 @@ class Participants:
         known = await answered(self._store.get_participant(room_id, participant_id))
         if known is not None:
             return known
-        participant = Participant(
-            id=participant_id,
-            room_id=room_id,
-            channel_id=channel_id,
-            display_name=display_name,
-            joined_at=self._clock.now(),
-        )
-        return (await answered(self._store.add_participant(participant))).snapshot()
+        async with self._guard.hold(room_id):
+            # Somebody may have added, even identified them since.
+            known = await answered(self._store.get_participant(room_id, participant_id))
+            if known is not None:
+                return known
+            participant = Participant(
+                id=participant_id,
+                room_id=room_id,
+                channel_id=channel_id,
+                display_name=display_name,
+                joined_at=self._clock.now(),
+            )
+            return (await answered(self._store.add_participant(participant))).snapshot()
 
     async def resolve(
         self, room_id: str, participant_id: str, identity_id: str, resolved_by: str

@@ -14,11 +14,13 @@ from roomkit._sanitize import clean_json
 from roomkit.core.services.store_calls import answered
 from roomkit.models.delivery import DeliveryStatus
 from roomkit.models.enums import EventType, HookTrigger
+from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus
 
 if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.core.services.announcer import Announcer
     from roomkit.core.services.errors import ErrorReporter
+    from roomkit.core.services.guard import RoomGuard
     from roomkit.core.services.timeline import Timeline
     from roomkit.models.event import RoomEvent
     from roomkit.store.base import ConversationStore
@@ -51,8 +53,10 @@ class Receipts:
         errors: ErrorReporter,
         timeline: Timeline,
         clock: Clock,
+        guard: RoomGuard,
     ) -> None:
         self._store = store
+        self._guard = guard
         self._announcer = announcer
         self._errors = errors
         self._timeline = timeline
@@ -102,13 +106,26 @@ class Receipts:
             self._early[status.message_id] = (now, status)
 
     async def _record(self, event: RoomEvent, channel_id: str, status: DeliveryStatus) -> None:
-        before = event.delivery_results.get(channel_id) or {}
-        if not _outranks(status.status, str(before.get("status", ""))):
-            return
-        after = {**before, "status": status.status}
-        if status.error_code is not None:
-            after["error"] = status.error_code
-        await answered(self._store.update_event(event.with_results({channel_id: after})))
+        """Let a status follow the ones before it, one at a time."""
+        async with self._guard.hold(event.room_id):
+            now = await answered(self._store.get_event(event.id))
+            before = {} if now is None else now.delivery_results.get(channel_id) or {}
+            if now is None or not _outranks(status.status, str(before.get("status", ""))):
+                return
+            after = {**before, "status": status.status}
+            if status.error_code is not None:
+                after["error"] = status.error_code
+            # This channel's result only: others may be written at this moment.
+            kind = DeliveryKind.DELIVER
+            finish = DeliveryFinish(
+                f"{event.id}.{channel_id}.{kind}",
+                event.id,
+                channel_id,
+                kind,
+                RecordStatus.DONE,
+                after,
+            )
+            await answered(self._store.finish_deliveries([finish]))
 
     async def _call(self, handler: DeliveryStatusHandler, status: DeliveryStatus) -> None:
         try:

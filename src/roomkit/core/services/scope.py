@@ -8,7 +8,7 @@ lock they already live under (so that they do not wait for themselves).
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Root:
-    """Counts what one message from outside has set off."""
+    """Counts what one message from outside has set off: what was let in, what was stopped."""
 
-    __slots__ = ("reentries",)
+    __slots__ = ("reentries", "stopped")
 
     def __init__(self) -> None:
         self.reentries = 0
+        self.stopped = 0
 
 
 @dataclass(slots=True)
@@ -49,6 +50,20 @@ current_scope = _scope.get
 
 enter_scope = _scope.set
 leave_scope = _scope.reset
+
+
+def deeper() -> Token[Scope | None]:
+    """Enter the scope of foreign code called for something that has no event yet.
+
+    Whatever it sends is one step further down the chain than what led here.
+
+    Returns:
+        The token for ``leave_scope``.
+    """
+    scope = _scope.get()
+    if scope is None:
+        return _scope.set(Scope(Root(), 0))
+    return _scope.set(Scope(scope.root, scope.depth + 1, scope.hold, scope.owner))
 
 
 def own_task() -> asyncio.Task[Any] | None:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit._aio import bounded
-from roomkit._logging import brief
+from roomkit._logging import log_failure
 from roomkit.core.services.scope import own_task
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Shutdown:
             try:
                 await self._sources.detach(channel_id)
             except Exception as exc:  # noqa: BLE001 - the others must be detached as well
-                logger.warning("source of %s was not detached: %s", channel_id, brief(exc))
+                log_failure(logger, exc, "the source of %s was not detached", channel_id)
         await self._pipeline.drain(drain_timeout, but=me)
         self._lifecycle.closed = True
         await self._pipeline.close(but=me)

@@ -17,7 +17,6 @@ from roomkit.exceptions import CommitOutcomeUnknown
 from roomkit.models.enums import ChannelType
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.store.commit import CommitResult
-from roomkit.store.memory import InMemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +69,7 @@ class Timeline:
             CommitOutcomeUnknown: The store did not answer in time.
             Exception: Whatever the store raised; then nothing was stored.
         """
-        if getattr(self._store.commit, "__func__", None) is InMemoryStore.commit:
+        if self._store.immediate:
             # It never suspends, so nothing can come in between.
             return await self._write(batch, then)
         task = asyncio.Task(
