@@ -12,6 +12,7 @@ from roomkit.store._memory_commit import plan, refusal
 from roomkit.store._memory_identities import IdentityBook
 from roomkit.store._memory_index import ChannelKeys
 from roomkit.store._memory_rooms import RoomTable
+from roomkit.store._memory_sent import SentMessages
 from roomkit.store.base import RECENT_EVENTS, ConversationStore
 from roomkit.store.commit import CommitResult, DeliveryView, OpenedRoom
 
@@ -48,7 +49,7 @@ class InMemoryStore(ConversationStore):
         self._rooms = RoomTable()
         self._events: dict[str, tuple[RoomRecord, int]] = {}
         self._channel_keys = ChannelKeys()
-        self._sent: dict[str, tuple[str, str]] = {}
+        self._sent = SentMessages()
         self._tasks: dict[str, RoomRecord] = {}
         self._identities = IdentityBook()
         self._dropped = 0
@@ -82,8 +83,7 @@ class InMemoryStore(ConversationStore):
                 del self._events[event.id]
             if event.idempotency_key:
                 self._channel_keys.remove(event.source.channel_id, event.idempotency_key, event.id)
-        for message_id in record.sent or ():
-            self._sent.pop(message_id, None)
+        self._sent.forget(record)
         for task_id in record.tasks or ():
             del self._tasks[task_id]
         record.clear()
@@ -98,7 +98,7 @@ class InMemoryStore(ConversationStore):
             self._rooms.compact()
             self._channel_keys.compact()
             self._events = dict(self._events)
-            self._sent = dict(self._sent)
+            self._sent.compact()
             self._tasks = dict(self._tasks)
 
     async def list_rooms(self, offset: int = 0, limit: int = 50) -> list[Room]:
@@ -152,20 +152,12 @@ class InMemoryStore(ConversationStore):
         self._replace(event)
         return event
 
-    def _replace_target(self, target: RoomEvent) -> None:
-        """Store an edited event; what became of its deliveries meanwhile stays."""
-        place = self._events.get(target.id)
-        if place is not None:
-            record, index = place
-            known = record.log[index].delivery_results
-            if known is not target.delivery_results:
-                target = target.with_results(known)
-            self._replace(target)
-
-    def _replace(self, event: RoomEvent) -> None:
+    def _replace(self, event: RoomEvent, *, edited: bool = False) -> None:
         place = self._events.get(event.id)
         if place is not None:
             record, index = place
+            if edited:  # what became of its deliveries meanwhile stays
+                event = event.with_results(record.log[index].delivery_results)
             record.replace(index, event)
             self._rooms.changed(record)
 
@@ -374,7 +366,7 @@ class InMemoryStore(ConversationStore):
             ]
         )
         if batch.target is not None:
-            self._replace_target(batch.target)
+            self._replace(batch.target, edited=True)
         if batch.room is not None:
             self._rooms.put(batch.room, todo.room_keys)
         if batch.activity_at is not None:
@@ -441,7 +433,7 @@ class InMemoryStore(ConversationStore):
         self, provider_message_id: str
     ) -> tuple[RoomEvent, str] | None:
         """Return the event a vendor's message id belongs to, with the channel it was sent by."""
-        sent = self._sent.get(provider_message_id)
+        sent = self._sent.find(provider_message_id)
         event = None if sent is None else await self.get_event(sent[0])
         return None if sent is None or event is None else (event, sent[1])
 
@@ -474,7 +466,8 @@ class InMemoryStore(ConversationStore):
     def immediate(self) -> bool:
         """Whether nothing on top of this store (a subclass, a patch) makes it wait."""
         methods = (self.commit, self.finish_deliveries)
-        return tuple(getattr(method, "__func__", None) for method in methods) == _AT_ONCE
+        ours = (InMemoryStore.commit, InMemoryStore.finish_deliveries)
+        return tuple(getattr(method, "__func__", None) for method in methods) == ours
 
     def keep_results(
         self, event_id: str, results: dict[str, dict[str, Any]]
@@ -490,11 +483,7 @@ class InMemoryStore(ConversationStore):
         for channel_id, result in results.items():
             message_id = result.get("provider_message_id")
             if message_id:
-                if message_id not in self._sent:
-                    if record.sent is None:
-                        record.sent = []
-                    record.sent.append(message_id)
-                self._sent[message_id] = (event_id, channel_id)
+                self._sent.remember(record, message_id, event_id, channel_id)
         return before, record.log[index]
 
     def peek_version(self, room_id: str) -> int | None:
@@ -505,6 +494,3 @@ class InMemoryStore(ConversationStore):
 
 def _rooms(records: Iterable[RoomRecord]) -> list[Room]:
     return [room.snapshot() for record in records if (room := record.room()) is not None]
-
-
-_AT_ONCE = (InMemoryStore.commit, InMemoryStore.finish_deliveries)
