@@ -297,7 +297,7 @@ class TestHistory:
         assert [m.content for m in messages] == ["kept", "now"]
 
     async def test_an_edit_shows(self) -> None:
-        messages = await told(said("tpyo").edited(TextContent(body="typo")))
+        messages = await told(said("old words").edited(TextContent(body="typo")))
         assert [m.content for m in messages] == ["typo", "now"]
 
     async def test_events_without_text_are_left_out_yet_count(self) -> None:
