@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit import AIChannel, MockAIProvider, RoomKit
 from roomkit.testing import SimpleChannel
-from tests.support.kits import open_room
+from tests.support.kits import inbound, messages, open_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,25 @@ async def idle(turns: int = 50) -> None:
     """Let everything that can run, run."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+SHORT = 2.0
+"""Every bound that can be set; whatever cannot is 30 s at most."""
+UNSET = 30.0
+TIMEOUTS: dict[str, Any] = {
+    "identity_timeout": SHORT,
+    "process_timeout": SHORT,
+    "commit_timeout": SHORT,
+    "settle_timeout": SHORT,
+    "delivery_timeout": SHORT,
+    "reaction_timeout": SHORT,
+    "lock_timeout": SHORT,
+}
+
+
+async def hang(*_: Any, **__: Any) -> Any:
+    """Sleep for ever."""
+    await asyncio.get_running_loop().create_future()
 
 
 class HeldChannel(SimpleChannel):
@@ -98,3 +117,23 @@ def ai(provider: MockAIProvider, channel_id: str = "ai", **options: Any) -> AICh
 def indexes(events: list[RoomEvent]) -> list[int]:
     """Return where events stand."""
     return [event.index for event in events]
+
+
+async def start(kit: RoomKit, *bodies: str) -> list[asyncio.Task[Any]]:
+    """Send messages that will wait for their deliveries; return once all are stored."""
+    before = len(await messages(kit))
+    tasks = []
+    for number, body in enumerate(bodies, before + 1):
+        message = inbound(body)
+        tasks.append(asyncio.ensure_future(kit.process_inbound(message, room_id="r")))
+        for _ in range(TURNS):
+            if len(await messages(kit)) == number:
+                break
+            await asyncio.sleep(0)
+    return tasks
+
+
+async def ended(tasks: list[asyncio.Task[Any]]) -> list[RoomEvent]:
+    """Return the events of messages that were accepted."""
+    async with asyncio.timeout(5):
+        return [result.event for result in await asyncio.gather(*tasks)]

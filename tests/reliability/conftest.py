@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[ConversationStore]:
     """A store: plain, one that suspends at each call, one that reports shared values changed."""
     inner = InMemoryStore()
-    made: ConversationStore = {
-        "memory": lambda: inner,
-        "suspending": lambda: SuspendingStore(inner),
-        "strict": lambda: StrictStore(inner),
-    }[request.param]()
+    made: ConversationStore = inner
+    if request.param != "memory":
+        made = {"suspending": SuspendingStore, "strict": StrictStore}[request.param](inner)
     yield made
     await assert_invariants(inner)
     if isinstance(made, StrictStore):

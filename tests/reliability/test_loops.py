@@ -325,7 +325,10 @@ class TestTools:
             return "ok"
 
         call = AIToolCall(id="c", name="look", arguments={})
-        script = [AIResponse(content="", tool_calls=[call] * 1_000_000), "done"]
+        script: list[AIResponse | str] = [
+            AIResponse(content="", tool_calls=[call] * 1_000_000),
+            "done",
+        ]
         events = await self._ask(make_kit, MockAIProvider(script=script), run)
         assert texts(events) == ["hello", "done"]
         assert ran == 64
