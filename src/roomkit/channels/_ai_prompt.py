@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from roomkit.exceptions import InvalidInputError
 from roomkit.models.content import CompositeContent, MediaContent, TextContent
 from roomkit.models.enums import ChannelCategory, EventStatus
+from roomkit.models.event import RoomEvent
 from roomkit.providers.ai.base import AIContext, AIImagePart, AIMessage, AITextPart, AITool
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding, ChannelCapabilities
     from roomkit.models.context import RoomContext
     from roomkit.models.enums import ChannelMediaType
-    from roomkit.models.event import EventContent, RoomEvent
+    from roomkit.models.event import EventContent
     from roomkit.providers.ai.base import AIPart
+
+MAX_SHOWN = 8192
+"""How many events a channel remembers the messages of, over all rooms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ def build_context(
     event: RoomEvent,
     binding: ChannelBinding,
     context: RoomContext,
+    shown: ShownEvents,
     *,
     vision: bool,
 ) -> AIContext:
@@ -60,8 +66,8 @@ def build_context(
     config = binding.metadata
     capabilities, media_types = _targets(context.bindings, defaults.channel_id)
     return AIContext.of(
-        messages=_messages(
-            defaults, event, context.recent_events, _parts_of if vision else _text_of
+        messages=shown.conversation(
+            event, context.recent_events, defaults.max_context_events, vision=vision
         ),
         system_prompt=_setting(config, "system_prompt", defaults.system_prompt, str),
         temperature=_setting(config, "temperature", defaults.temperature, float),
@@ -73,47 +79,103 @@ def build_context(
     )
 
 
-def _messages(
-    defaults: PromptDefaults,
-    event: RoomEvent,
-    recent: Sequence[RoomEvent],
-    render: Callable[[EventContent], str | list[AIPart]],
-) -> list[AIMessage]:
-    """Return the newest events a model may see and then the present one, oldest first."""
-    said: list[tuple[str, str | list[AIPart]]] = []
-    content = render(event.content)
-    if content:
-        said.append(("user", content))
-    own, current_id, blocked = defaults.channel_id, event.id, EventStatus.BLOCKED
-    left = defaults.max_context_events
-    for past in reversed(recent):
-        if left <= 0:
-            break
-        metadata = past.metadata
-        if (
-            past.id == current_id
-            or past.status == blocked
-            or (metadata and metadata.get("deleted"))
-        ):
-            continue
-        left -= 1
-        said_then = past.content
-        # Text needs no rendering; a call for each past event would be most of the price.
-        shown = said_then.body if isinstance(said_then, TextContent) else render(said_then)
-        if shown:
-            said.append(("assistant" if past.source.channel_id == own else "user", shown))
-    said.reverse()
-    return AIMessage.conversation(said)
+class _Shown(ref[RoomEvent]):
+    """What a model is shown of an event, kept no longer than the event itself.
+
+    Attributes:
+        key: The event's address in memory, unique among those alive.
+        event_id: Its id: a model's attributes are slow to read.
+        message: What it is to the model, or None when it says nothing.
+        counts: Whether it is part of the conversation at all.
+    """
+
+    __slots__ = ("counts", "event_id", "key", "message")
+
+    key: int
+    event_id: str
+    message: AIMessage | None
+    counts: bool
 
 
-def _text_of(content: EventContent) -> str | list[AIPart]:
-    return content.body if isinstance(content, TextContent) else ""
+class ShownEvents:
+    """Makes messages of events, each once: an unchanged past costs a look-up an event.
+
+    Events are never changed once they are in a room, so what was made of one stays right as
+    long as it lives; the messages are shared between calls and must not be changed either.
+    The newest 8,192 are kept at most, and none whose event is gone.
+
+    Args:
+        channel_id: The AI's own channel; its events are the assistant's words.
+    """
+
+    __slots__ = ("_channel_id", "_known", "_vision")
+
+    def __init__(self, channel_id: str) -> None:
+        self._channel_id = channel_id
+        self._known: dict[int, _Shown] = {}
+        self._vision = False
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def conversation(
+        self, event: RoomEvent, recent: list[RoomEvent], limit: int, *, vision: bool
+    ) -> list[AIMessage]:
+        """Return the newest events a model may see and then ``event``, oldest first.
+
+        Args:
+            event: What is to be answered; earlier copies of it among ``recent`` are left out.
+            recent: What came before, oldest first.
+            limit: How many of them to look at; blocked and deleted ones are passed over.
+            vision: Whether the model can look at images.
+        """
+        if vision is not self._vision:
+            self._known.clear()
+            self._vision = vision
+        messages: list[AIMessage] = []
+        if content := self._content(event.content):
+            messages.append(AIMessage.of("user", content))
+        current_id, left = event.id, limit
+        known = self._known.get
+        for past in reversed(recent):
+            if left <= 0:
+                break
+            shown = known(id(past)) or self._show(past)
+            if shown.counts and shown.event_id != current_id:
+                left -= 1
+                if shown.message is not None:
+                    messages.append(shown.message)
+        messages.reverse()
+        return messages
+
+    def _show(self, event: RoomEvent) -> _Shown:
+        """Make an event's message and remember it."""
+        if len(self._known) >= MAX_SHOWN:
+            self._known.clear()
+        shown = _Shown(event, self._forget)
+        shown.key = id(event)
+        shown.event_id = event.id
+        shown.message = None
+        shown.counts = event.status != EventStatus.BLOCKED and not event.metadata.get("deleted")
+        if shown.counts and (content := self._content(event.content)):
+            own = event.source.channel_id == self._channel_id
+            shown.message = AIMessage.of("assistant" if own else "user", content)
+        self._known[shown.key] = shown
+        return shown
+
+    def _forget(self, shown: ref[RoomEvent]) -> None:
+        """Drop the message of an event that is gone, before its address is given away."""
+        if isinstance(shown, _Shown):
+            self._known.pop(shown.key, None)
+
+    def _content(self, content: EventContent) -> str | list[AIPart]:
+        if isinstance(content, TextContent):
+            return content.body
+        return _parts_of(content) if self._vision else ""
 
 
 def _parts_of(content: EventContent) -> str | list[AIPart]:
-    """Return content for a model that sees: text stays text, media becomes parts."""
-    if isinstance(content, TextContent):
-        return content.body
+    """Return content other than text for a model that sees: media becomes parts."""
     if isinstance(content, MediaContent):
         return _media_parts(content)
     if isinstance(content, CompositeContent):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit._logging import ids, log_failure
 from roomkit._scope import current_delivery
-from roomkit.channels._ai_prompt import PromptDefaults, build_context
+from roomkit.channels._ai_prompt import PromptDefaults, ShownEvents, build_context
 from roomkit.channels._ai_tools import ToolPolicy, describe_calls, run_turn
 from roomkit.channels.base import Channel
 from roomkit.exceptions import ConfigurationError
@@ -20,7 +20,7 @@ from roomkit.models.enums import (
     ChannelMediaType,
     ChannelType,
 )
-from roomkit.models.event import EventSource, RoomEvent, utc_now
+from roomkit.models.event import EventSource, utc_now
 from roomkit.providers.ai.base import StreamCollector, StreamDone, StreamTextDelta, close_stream
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
+    from roomkit.models.event import RoomEvent
     from roomkit.providers.ai.base import AIContext, AIProvider, AIResponse, StreamEvent
 
 __all__ = ["AIChannel"]
@@ -109,6 +110,7 @@ class AIChannel(Channel):
         self._defaults = PromptDefaults(
             channel_id, system_prompt, temperature, max_tokens, max_context_events
         )
+        self._shown = ShownEvents(channel_id)
         self._tools: ToolPolicy | None = None
         if tool_handler is not None:
             self._tools = ToolPolicy(
@@ -191,9 +193,8 @@ class AIChannel(Channel):
         self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
     ) -> ChannelOutput:
         provider = self._provider
-        prompt = build_context(
-            self._defaults, event, binding, context, vision=bool(provider.supports_vision)
-        )
+        vision = bool(provider.supports_vision)
+        prompt = build_context(self._defaults, event, binding, context, self._shown, vision=vision)
         live = self._open_stream(event, binding, context, prompt)
         if live is None:
             return self._output(event, await run_turn(provider.generate, prompt, self._tools))
@@ -258,22 +259,13 @@ class AIChannel(Channel):
             metadata["tool_rounds"] = turn.rounds
         if stream_id is not None:
             metadata["stream_id"] = stream_id
-        answer = RoomEvent(
-            room_id=event.room_id,
-            source=self._source,
-            content=TextContent(body=response.content),
-            chain_depth=event.chain_depth + 1,
-            parent_event_id=event.id,
-            correlation_id=event.correlation_id,
-            created_at=utc_now() if self._clock is None else self._clock.now(),
-            metadata=metadata,
+        answer = event.reply(
+            self._source,
+            TextContent(body=response.content),
+            metadata,
+            utc_now() if self._clock is None else self._clock.now(),
         )
-        return ChannelOutput(
-            responded=True,
-            response_events=[answer],
-            tasks=[*turn.tasks],
-            observations=[*turn.observations],
-        )
+        return ChannelOutput.answer(answer, turn.tasks, turn.observations)
 
     def _log_failure(self, error: Exception, event: RoomEvent) -> None:
         """Log a failure by its kind: a vendor's text may quote the conversation."""

@@ -6,7 +6,7 @@ import logging
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from roomkit._scope import current_delivery
+from roomkit._scope import delivery_scope
 from roomkit.channels._capabilities import in_force
 from roomkit.channels.base import Channel
 from roomkit.exceptions import ProviderDeliveryError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("roomkit.channels.transport")
 
+_NOTHING = ChannelOutput.empty()
 _SENDERS = 1024
 _PERMANENT = frozenset(
     {Reason.EMPTY_MESSAGE.value, "unsupported_media", Reason.NO_RECIPIENT.value}
@@ -110,13 +111,16 @@ class TransportChannel(Channel):
         self._own_capabilities = capabilities or ChannelCapabilities()
         self._in_force: ChannelCapabilities | None = None
         self._defaults = dict(defaults or {})
+        # Sorted out once: a send looks up only what its binding has to say.
+        self._fixed_options = {k: v for k, v in self._defaults.items() if v is not None}
+        self._open_options = tuple(k for k, v in self._defaults.items() if v is None)
         self._senders = SenderCache(channel_id)
         self._closed = False
 
     @property
     def info(self) -> dict[str, Any]:
         """The options of every send that do not come from the binding."""
-        return {key: value for key, value in self._defaults.items() if value is not None}
+        return dict(self._fixed_options)
 
     def capabilities(self) -> ChannelCapabilities:
         """Return what the channel and its provider can both carry; always the same object."""
@@ -170,20 +174,26 @@ class TransportChannel(Channel):
         """
         provider = self._provider
         if provider is None:
-            return ChannelOutput.empty()
-        delivery = current_delivery()
-        recipient = binding.metadata.get(self.recipient_key, "")
+            return _NOTHING
+        delivery = delivery_scope.get()
+        settings = binding.metadata
+        recipient = settings.get(self.recipient_key, "")
         if not recipient and delivery is not None and self.requires_recipient:
             raise ProviderDeliveryError(
                 Reason.NO_RECIPIENT.value, provider=_name(provider), retryable=False
             )
-        result = await provider.send(event, to=recipient, **self._options(binding))
+        options = self._fixed_options
+        if self._open_options:
+            options = options.copy()
+            for key in self._open_options:
+                options[key] = settings.get(key)
+        result = await provider.send(event, to=recipient, **options)
         if isinstance(result, ProviderResult):
             if delivery is not None:
                 delivery.result = result
             if not result.success:
                 raise _failure(provider, result)
-        return ChannelOutput.empty()
+        return _NOTHING
 
     async def send_typing(self, binding: ChannelBinding, is_typing: bool = True) -> bool:
         """Show or hide "typing" at the recipient.
@@ -242,12 +252,6 @@ class TransportChannel(Channel):
         if not self._closed:
             self._closed = True
             await super().close()
-
-    def _options(self, binding: ChannelBinding) -> dict[str, Any]:
-        return {
-            key: binding.metadata.get(key) if value is None else value
-            for key, value in self._defaults.items()
-        }
 
     async def _signal(
         self, method: str, binding: ChannelBinding, *args: Any, at: str = "to", **options: Any

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("roomkit.hooks")
 
-SyncHookFn = Callable[[Any, "RoomContext"], Coroutine[Any, Any, HookResult[Any]]]
+SyncHookFn = Callable[[Any, "RoomContext"], Coroutine[Any, Any, "HookResult[Any]"]]
 """A gate: ``async (event, context) -> HookResult``."""
 
 AsyncHookFn = Callable[[Any, "RoomContext"], Coroutine[Any, Any, None]]
@@ -156,6 +156,9 @@ class _Compiled:
         return self.filtered and not self.registration.matches(event.source)
 
 
+_ALLOWED = HookResult.allow()
+
+
 _Hooks = tuple[_Compiled, ...]
 
 
@@ -258,7 +261,7 @@ class HookEngine:
         """
         result = SyncPipelineResult(event=event)
         for hook in self._select(room_id, trigger, HookExecution.SYNC):
-            if not skip_event_filter and hook.skips(event):
+            if hook.filtered and not skip_event_filter and hook.skips(event):
                 continue
             try:
                 # The first step runs right here: a gate that does not wait costs no timer.
@@ -272,6 +275,8 @@ class HookEngine:
                         answer = await resume(answer, yielded, hook.timeout)
                 elif inspect.isawaitable(answer):
                     answer = await bounded(_awaited(answer), hook.timeout)
+                if answer is _ALLOWED:
+                    continue
                 _check_answer(answer, trigger)
                 ended = _apply(result, hook.registration, answer)
             except asyncio.CancelledError as exc:
@@ -314,30 +319,70 @@ class HookEngine:
         hooks = [
             hook
             for hook in self._select(room_id, trigger, HookExecution.ASYNC)
-            if skip_event_filter or not hook.skips(event)
+            if skip_event_filter or not hook.filtered or not hook.skips(event)
         ]
         if len(hooks) < 2:
             failure = await _observe(hooks[0], event, context, room_id) if hooks else None
             return [] if failure is None else [failure]
+        return await _Watch(hooks, event, context, room_id).run()
+
+
+class _Watch:
+    """All observers of one moment, told at once.
+
+    Each starts before any of them goes on, and sees the context variables as they were. Those
+    that end at once share a task; who waits has it alone from then on, and who leaves a
+    context variable changed is the last one in it.
+    """
+
+    __slots__ = ("_context", "_event", "_failures", "_hooks", "_next", "_room_id")
+
+    def __init__(
+        self, hooks: list[_Compiled], event: Any, context: RoomContext, room_id: str
+    ) -> None:
+        self._hooks = hooks
+        self._event = event
+        self._context = context
+        self._room_id = room_id
+        self._next = 0
+        self._failures: dict[int, HookFailure] = {}
+
+    async def run(self) -> list[HookFailure]:
+        """Return the failures in the order of the hooks, once all have ended."""
         loop = asyncio.get_running_loop()
-        tasks = [
-            asyncio.Task(
-                _observe(hook, event, context, room_id),
-                loop=loop,
-                eager_start=True,
-                context=copy_context(),
+        tasks: list[asyncio.Task[None]] = []
+        while self._next < len(self._hooks):
+            tasks.append(
+                asyncio.Task(self._tell(), loop=loop, eager_start=True, context=copy_context())
             )
-            for hook in hooks
-        ]
         await _finish(tasks)
-        return [
-            failure
-            for task in tasks
-            if not task.cancelled() and (failure := task.result()) is not None
-        ]
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        return [self._failures[place] for place in sorted(self._failures)]
+
+    async def _tell(self) -> None:
+        """Run observers in this task as long as they leave no trace in it."""
+        hooks, before, task = self._hooks, copy_context(), asyncio.current_task()
+        while (place := self._next) < len(hooks):
+            # When this one waits, the next task begins with the next observer.
+            self._next = place + 1
+            failure = await _observe(hooks[place], self._event, self._context, self._room_id)
+            if failure is not None:
+                self._failures[place] = failure
+            if not _untouched(before) or (task is not None and task.cancelling()):
+                return
 
 
-async def _finish(tasks: list[asyncio.Task[HookFailure | None]]) -> None:
+def _untouched(before: Context) -> bool:
+    """Return whether the context variables are what they were; at once, when they are."""
+    try:
+        return copy_context() == before
+    except Exception:  # noqa: BLE001 - values compare as their owners like
+        return False
+
+
+async def _finish(tasks: list[asyncio.Task[None]]) -> None:
     """Wait for all tasks; when cancelled, take them along."""
     pending = [task for task in tasks if not task.done()]
     if not pending:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from roomkit.models._copy import Shared, SharedDict, changed
+from roomkit.models._copy import Shared, SharedDict, built, changed
 from roomkit.models.enums import (
     Access,
     ChannelCategory,
@@ -20,10 +20,10 @@ from roomkit.models.event import RoomEvent, utc_now
 from roomkit.models.task import Observation, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
-class RateLimit(BaseModel):
+class RateLimit(BaseModel, defer_build=True):
     """How fast a channel may send; every window given is enforced.
 
     Rates below one a second work: ``max_per_hour=30`` is one every two minutes.
@@ -34,7 +34,7 @@ class RateLimit(BaseModel):
     max_per_hour: float | None = Field(default=None, gt=0.0)
 
 
-class RetryPolicy(BaseModel):
+class RetryPolicy(BaseModel, defer_build=True):
     """How often and how patiently a failed delivery is tried again.
 
     Attributes:
@@ -58,7 +58,7 @@ class RetryPolicy(BaseModel):
         return min(delay, self.max_delay_seconds)
 
 
-class ChannelCapabilities(BaseModel):
+class ChannelCapabilities(BaseModel, defer_build=True):
     """What a channel can carry as it is; the rest is transcoded for it."""
 
     media_types: list[ChannelMediaType] = Field(default_factory=lambda: [ChannelMediaType.TEXT])
@@ -88,7 +88,7 @@ class ChannelCapabilities(BaseModel):
     custom: dict[str, Any] = Field(default_factory=dict)
 
 
-class ChannelBinding(BaseModel):
+class ChannelBinding(BaseModel, defer_build=True):
     """A channel in a room.
 
     Attributes:
@@ -164,7 +164,7 @@ class ChannelBinding(BaseModel):
         return changed(self)
 
 
-class ChannelOutput(BaseModel):
+class ChannelOutput(BaseModel, defer_build=True):
     """What a channel answers to an event.
 
     Attributes:
@@ -180,6 +180,25 @@ class ChannelOutput(BaseModel):
     tasks: list[Task] = Field(default_factory=list)
     observations: list[Observation] = Field(default_factory=list)
     metadata_updates: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def answer(
+        cls,
+        event: RoomEvent,
+        tasks: Sequence[Task] = (),
+        observations: Sequence[Observation] = (),
+    ) -> ChannelOutput:
+        """Return the answer ``event``, made of values that were checked before."""
+        return built(
+            cls,
+            {
+                "responded": True,
+                "response_events": [event],
+                "tasks": [*tasks],
+                "observations": [*observations],
+                "metadata_updates": {},
+            },
+        )
 
     @staticmethod
     def empty() -> ChannelOutput:

@@ -23,7 +23,7 @@ def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
     return url
 
 
-class TextContent(BaseModel):
+class TextContent(BaseModel, defer_build=True):
     """Plain text.
 
     Attributes:
@@ -36,7 +36,7 @@ class TextContent(BaseModel):
     language: str | None = None
 
 
-class RichContent(BaseModel):
+class RichContent(BaseModel, defer_build=True):
     """Formatted text with optional buttons, cards and quick replies.
 
     Attributes:
@@ -57,7 +57,7 @@ class RichContent(BaseModel):
     quick_replies: list[str] = Field(default_factory=list)
 
 
-class MediaContent(BaseModel):
+class MediaContent(BaseModel, defer_build=True):
     """A file: image, document or anything with a MIME type.
 
     Attributes:
@@ -81,7 +81,7 @@ class MediaContent(BaseModel):
         return _checked_url(value, ("http://", "https://", "data:"))
 
 
-class LocationContent(BaseModel):
+class LocationContent(BaseModel, defer_build=True):
     """A place on the map, in degrees of WGS 84."""
 
     type: Literal["location"] = "location"
@@ -91,7 +91,7 @@ class LocationContent(BaseModel):
     address: str | None = None
 
 
-class AudioContent(BaseModel):
+class AudioContent(BaseModel, defer_build=True):
     """A sound recording, such as a voice message.
 
     Attributes:
@@ -113,7 +113,7 @@ class AudioContent(BaseModel):
         return _checked_url(value, ("http://", "https://", "data:"))
 
 
-class VideoContent(BaseModel):
+class VideoContent(BaseModel, defer_build=True):
     """A film. Its URLs are ``http://`` or ``https://``; data URLs are refused."""
 
     type: Literal["video"] = "video"
@@ -133,7 +133,7 @@ class VideoContent(BaseModel):
         return value if value is None else _checked_url(value, ("http://", "https://"))
 
 
-class SystemContent(BaseModel):
+class SystemContent(BaseModel, defer_build=True):
     """A notice of the system.
 
     Attributes:
@@ -148,7 +148,7 @@ class SystemContent(BaseModel):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
-class TemplateContent(BaseModel):
+class TemplateContent(BaseModel, defer_build=True):
     """A message template approved by a vendor, with its parameters and a text to fall back on."""
 
     type: Literal["template"] = "template"
@@ -158,7 +158,7 @@ class TemplateContent(BaseModel):
     body: str | None = None
 
 
-class CompositeContent(BaseModel):
+class CompositeContent(BaseModel, defer_build=True):
     """Several contents in one event, nested at most five levels deep.
 
     Raises:
@@ -166,7 +166,7 @@ class CompositeContent(BaseModel):
     """
 
     type: Literal["composite"] = "composite"
-    parts: list[EventContent]
+    parts: _Parts
 
     @field_validator("parts")
     @classmethod
@@ -178,7 +178,7 @@ class CompositeContent(BaseModel):
         return parts
 
 
-class EditContent(BaseModel):
+class EditContent(BaseModel, defer_build=True):
     """New content for an earlier event.
 
     Attributes:
@@ -190,11 +190,11 @@ class EditContent(BaseModel):
 
     type: Literal["edit"] = "edit"
     target_event_id: str
-    new_content: EventContent
+    new_content: _NewContent
     edit_source: str | None = None
 
 
-class DeleteContent(BaseModel):
+class DeleteContent(BaseModel, defer_build=True):
     """The withdrawal of an earlier event."""
 
     type: Literal["delete"] = "delete"
@@ -218,6 +218,11 @@ EventContent = Annotated[
     Field(discriminator="type"),
 ]
 """Any content; ``TypeAdapter(EventContent)`` parses one by its ``type``."""
+
+# Names of their own: pydantic looks them up when a model is first used, and there the variables
+# of whoever uses it come first. Nobody has one called like this.
+_Parts = list[EventContent]
+_NewContent = EventContent
 
 
 def nesting_depth(content: object) -> int:
@@ -261,7 +266,3 @@ def clean_content(content: EventContent) -> EventContent:
         if cleaned is not value:
             changes[name] = cleaned
     return changed(content, **changes) if changes else content
-
-
-CompositeContent.model_rebuild()
-EditContent.model_rebuild()

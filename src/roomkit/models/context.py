@@ -22,7 +22,7 @@ class RoomContext(BaseModel):
     Attributes:
         room: The room.
         bindings: Its channels, in the order they were attached.
-        participants: Its people.
+        participants: Its people; several contexts may share the list.
         recent_events: The newest 50 events, oldest first.
     """
 
@@ -52,6 +52,12 @@ class RoomContext(BaseModel):
                 "recent_events": recent_events,
             },
         )
+
+    def grown(self, by: int) -> RoomContext:
+        """Return this context as it will be once ``by`` more events are stored."""
+        room = self.room
+        room = room.counted(room.event_count + by, room.event_count + by - 1)
+        return RoomContext.of(room, self.bindings, self.participants, self.recent_events)
 
     def with_recent(self, recent_events: list[RoomEvent]) -> RoomContext:
         """Return this context with other recent events."""

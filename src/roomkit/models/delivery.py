@@ -12,7 +12,7 @@ from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
 
 
-class ProviderResult(BaseModel):
+class ProviderResult(BaseModel, defer_build=True):
     """A provider's answer to one send.
 
     Attributes:
@@ -29,7 +29,7 @@ class ProviderResult(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class InboundMessage(BaseModel):
+class InboundMessage(BaseModel, defer_build=True):
     """A message from outside, before it belongs to a room.
 
     Attributes:
@@ -57,7 +57,7 @@ class InboundMessage(BaseModel):
         return changed(self, **fields)
 
 
-class InboundResult(BaseModel):
+class InboundResult(BaseModel, defer_build=True):
     """What became of an inbound message.
 
     Attributes:
@@ -71,7 +71,7 @@ class InboundResult(BaseModel):
     reason: str | None = None
 
 
-class DeliveryResult(BaseModel):
+class DeliveryResult(BaseModel, defer_build=True):
     """What became of the delivery to one channel."""
 
     channel_id: str
@@ -80,7 +80,7 @@ class DeliveryResult(BaseModel):
     error: str | None = None
 
 
-class DeliveryStatus(BaseModel):
+class DeliveryStatus(BaseModel, defer_build=True):
     """A vendor's later word about a message we sent.
 
     Attributes:

@@ -56,7 +56,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class ChannelData(BaseModel):
+class ChannelData(BaseModel, defer_build=True):
     """What a channel wants to remember about an event."""
 
     provider: str | None = None
@@ -65,7 +65,11 @@ class ChannelData(BaseModel):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class EventSource(BaseModel):
+_NO_DATA = ChannelData.model_construct()
+"""Shared by the events nobody remembers anything about."""
+
+
+class EventSource(BaseModel, defer_build=True):
     """Where an event comes from.
 
     Attributes:
@@ -88,12 +92,29 @@ class EventSource(BaseModel):
     raw_payload: dict[str, Any] = Field(default_factory=dict)
     provider_message_id: str | None = None
 
+    @classmethod
+    def of_framework(cls, channel_id: str) -> EventSource:
+        """Return the source of what the framework itself says."""
+        return built(
+            cls,
+            {
+                "channel_id": channel_id,
+                "channel_type": ChannelType.SYSTEM,
+                "direction": ChannelDirection.INBOUND,
+                "participant_id": None,
+                "external_id": None,
+                "provider": None,
+                "raw_payload": {},
+                "provider_message_id": None,
+            },
+        )
+
     def cleaned(self, **fields: Any) -> EventSource:
         """Return this source with some fields replaced by their sanitised values."""
         return changed(self, **fields)
 
 
-class RoomEvent(BaseModel):
+class RoomEvent(BaseModel, defer_build=True):
     """One thing that happened in a room.
 
     Attributes:
@@ -171,6 +192,33 @@ class RoomEvent(BaseModel):
             },
         )
 
+    def reply(
+        self, source: EventSource, content: EventContent, metadata: dict[str, Any], at: datetime
+    ) -> RoomEvent:
+        """Return a new event that answers this one, made of values that were checked before."""
+        return built(
+            RoomEvent,
+            {
+                "id": new_id(),
+                "room_id": self.room_id,
+                "type": EventType.MESSAGE,
+                "source": source,
+                "content": content,
+                "status": EventStatus.PENDING,
+                "blocked_by": None,
+                "visibility": "all",
+                "index": 0,
+                "chain_depth": self.chain_depth + 1,
+                "parent_event_id": self.id,
+                "correlation_id": self.correlation_id,
+                "idempotency_key": None,
+                "created_at": at,
+                "metadata": metadata,
+                "channel_data": _NO_DATA,
+                "delivery_results": {},
+            },
+        )
+
     def numbered(self, index: int) -> RoomEvent:
         """Return this event at its place in the timeline."""
         return changed(self, index=index)
@@ -234,6 +282,14 @@ class RoomEvent(BaseModel):
         source = self.source
         if outbound and source.direction is not ChannelDirection.OUTBOUND:
             source = changed(source, direction=ChannelDirection.OUTBOUND)
+        if (
+            source is self.source
+            and self.room_id == cause.room_id
+            and self.chain_depth > cause.chain_depth
+            and self.parent_event_id
+            and (self.correlation_id or not cause.correlation_id)
+        ):
+            return self
         return changed(
             self,
             room_id=cause.room_id,
@@ -280,6 +336,10 @@ class RoomEvent(BaseModel):
             blocked_by=original.blocked_by,
             delivery_results=original.delivery_results,
         )
+
+    def renewed(self) -> RoomEvent:
+        """Return this event under an id of its own."""
+        return changed(self, id=new_id())
 
     def in_room(self, room_id: str) -> RoomEvent:
         """Return this event as belonging to ``room_id``."""

@@ -49,7 +49,7 @@ class FrameworkEventType(StrEnum):
     SOURCE_EXHAUSTED = "source_exhausted"
 
 
-class FrameworkEvent(BaseModel):
+class FrameworkEvent(BaseModel, defer_build=True):
     """Something the framework did, for logs, metrics and reactions.
 
     Attributes:

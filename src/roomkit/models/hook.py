@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PayloadT = TypeVar("PayloadT", default=RoomEvent)
 
 
-class InjectedEvent(BaseModel):
+class InjectedEvent(BaseModel, defer_build=True):
     """An event to add to a room, delivered to just the channels named.
 
     Attributes:
@@ -36,7 +36,7 @@ class InjectedEvent(BaseModel):
         return self if event is self.event else changed(self, event=event)
 
 
-class HookResult(BaseModel, Generic[PayloadT]):
+class HookResult(BaseModel, Generic[PayloadT], defer_build=True):
     """A gate's decision, with whatever it wants done besides.
 
     Build one with ``allow``, ``block`` or ``modify``. For most triggers the payload is the
@@ -91,7 +91,7 @@ class HookResult(BaseModel, Generic[PayloadT]):
         return HookResult(action="modify", event=event, injected_events=injected or [])
 
 
-class _AllowResult(Shared, HookResult[Any]):
+class _AllowResult(Shared, HookResult):
     """The shared allow; nothing in it can be filled either."""
 
 

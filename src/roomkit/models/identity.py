@@ -11,7 +11,7 @@ from roomkit.models.enums import IdentificationStatus
 from roomkit.models.hook import InjectedEvent
 
 
-class Identity(BaseModel):
+class Identity(BaseModel, defer_build=True):
     """A person known across rooms and channels."""
 
     id: str
@@ -25,7 +25,7 @@ class Identity(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class IdentityResult(BaseModel):
+class IdentityResult(BaseModel, defer_build=True):
     """What an IdentityResolver found out about a sender."""
 
     status: IdentificationStatus
@@ -45,7 +45,7 @@ class IdentityResult(BaseModel):
         )
 
 
-class IdentityHookResult(BaseModel):
+class IdentityHookResult(BaseModel, defer_build=True):
     """What an identity hook decides about an unclear sender."""
 
     status: IdentificationStatus

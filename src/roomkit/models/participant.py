@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from roomkit.models._copy import changed
+from roomkit.models._copy import built, changed
 from roomkit.models.enums import IdentificationStatus, ParticipantRole, ParticipantStatus
 from roomkit.models.event import utc_now
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import Identity
 
 
-class Participant(BaseModel):
+class Participant(BaseModel, defer_build=True):
     """Somebody in one room; ``identity_id`` says who they are across rooms."""
 
     id: str
@@ -33,6 +33,30 @@ class Participant(BaseModel):
     resolved_by: str | None = None
     joined_at: datetime = Field(default_factory=utc_now)
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def known(cls, identity: Identity, room_id: str, channel_id: str) -> Participant:
+        """Return somebody whose identity is known as a new member of a room."""
+        return built(
+            cls,
+            {
+                "id": identity.id,
+                "room_id": room_id,
+                "channel_id": channel_id,
+                "display_name": identity.display_name,
+                "role": ParticipantRole.MEMBER,
+                "status": ParticipantStatus.ACTIVE,
+                "identification": IdentificationStatus.IDENTIFIED,
+                "identity_id": identity.id,
+                "candidates": None,
+                "connected_via": [],
+                "external_id": None,
+                "resolved_at": None,
+                "resolved_by": None,
+                "joined_at": utc_now(),
+                "metadata": {},
+            },
+        )
 
     def identified_as(self, identity: Identity | Participant) -> Participant:
         """Return this participant with their identity known."""

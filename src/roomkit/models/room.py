@@ -32,7 +32,7 @@ OPEN_STATUSES = frozenset({RoomStatus.ACTIVE, RoomStatus.PAUSED})
 """In these a room takes new events."""
 
 
-class RoomTimers(BaseModel):
+class RoomTimers(BaseModel, defer_build=True):
     """When a silent room pauses and closes.
 
     Attributes:
@@ -79,7 +79,7 @@ class RoomTimers(BaseModel):
         return self.last_activity_at + timedelta(seconds=min(running))
 
 
-class Room(BaseModel):
+class Room(BaseModel, defer_build=True):
     """A conversation.
 
     Attributes:

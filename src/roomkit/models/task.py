@@ -12,7 +12,7 @@ from roomkit.models.enums import TaskStatus
 from roomkit.models.event import utc_now
 
 
-class Task(BaseModel):
+class Task(BaseModel, defer_build=True):
     """Work somebody should do."""
 
     id: str
@@ -29,7 +29,7 @@ class Task(BaseModel):
         return changed(self)
 
 
-class Observation(BaseModel):
+class Observation(BaseModel, defer_build=True):
     """Something an intelligence noticed.
 
     Attributes:

@@ -52,6 +52,7 @@ class RoomRecord:
 
     __slots__ = (
         "_activity",
+        "_crowd",
         "_room",
         "_stale",
         "_visible",
@@ -96,6 +97,7 @@ class RoomRecord:
         self.sent: list[str] | None = None
         self.people: dict[str, tuple[str, str]] | None = None
         self._visible: dict[str, list[int]] | None = None
+        self._crowd: list[Participant] | None = None
         self._room: Room | None = None
         self._activity: datetime | None = None
         self._stale = False
@@ -133,8 +135,9 @@ class RoomRecord:
             self._stale = True
 
     def moved(self) -> None:
-        """Note that a context of this room would look different now."""
+        """Note a change of bindings or participants: a context would look different now."""
         self._stale = True
+        self._crowd = None
 
     def room(self) -> Room | None:
         """Return the room as it stands, or None when it was never created."""
@@ -160,6 +163,7 @@ class RoomRecord:
         self.sent = None
         self.people = None
         self._visible = None
+        self._crowd = None
         self._room = None
 
     # -- what belongs to it --------------------------------------------------------------
@@ -223,7 +227,7 @@ class RoomRecord:
         return len(self.log) - 1 - marker
 
     def context(self, recent: int) -> RoomContext | None:
-        """Return the room with its members and newest events, in lists of their own."""
+        """Return the room with its members and newest events."""
         room = self.room()
         if room is None:
             return None
@@ -231,9 +235,20 @@ class RoomRecord:
         return RoomContext.of(
             room,
             list(self.bindings.values()),
-            list(self.participants.values()) if self.participants else [],
+            self._people() if self.participants else [],
             log[max(0, len(log) - recent) :] if recent > 0 else [],
         )
+
+    def _people(self) -> list[Participant]:
+        """Return the participants in one list that all contexts share until somebody joins.
+
+        A crowd is too much to copy for each message. Who changes the list of a context, which
+        they should not, does no lasting harm: a list of another length is made anew.
+        """
+        people, known = self._crowd, self.participants or {}
+        if people is None or len(people) != len(known):
+            people = self._crowd = list(known.values())
+        return people
 
     def shows(self, context: RoomContext) -> bool:
         """Return whether nothing has moved since a context was taken."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roomkit.core.services.scope import Root
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
+    from roomkit.models.hook import InjectedEvent
 
 
 class Gatekeeper:
@@ -124,6 +125,7 @@ class Gatekeeper:
         would make the store refuse the whole batch, the message that led to it included.
         """
         taken: set[str] = set()
+        taken_ids = {admission.event.id for admission in admissions}
         kept: list[Admission] = []
         for admission in admissions:
             key = admission.event.idempotency_key
@@ -134,12 +136,20 @@ class Gatekeeper:
             if admission.injected:
                 room_id = admission.event.room_id
                 admission.injected = [
-                    injected
+                    await self._with_own_id(injected, taken_ids)
                     for injected in admission.injected
                     if await self._is_new(injected.event, room_id, taken)
                 ]
             kept.append(admission)
         return kept
+
+    async def _with_own_id(self, injected: InjectedEvent, taken: set[str]) -> InjectedEvent:
+        """Return an injection under an id nobody has: a hook may use one object twice."""
+        event = injected.event
+        if event.id in taken or await self._parts.store.get_event(event.id) is not None:
+            event = event.renewed()
+        taken.add(event.id)
+        return injected.carrying(event)
 
     async def _is_new(self, event: RoomEvent, room_id: str, taken: set[str]) -> bool:
         """Return whether an injected event's key is free; its own room's commit checks others."""

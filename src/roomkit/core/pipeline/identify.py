@@ -103,6 +103,7 @@ class Identifier:
         found = await self._resolve(channel, message, context)
         if found.status == _Status.IDENTIFIED and found.identity is not None:
             return _known(event, found.identity)
+        found = found.about(message.sender_id, str(channel.channel_type))
         trigger = _TRIGGERS.get(found.status)
         if trigger is None:
             return Identified(event)
@@ -136,7 +137,7 @@ class Identifier:
             raise InvalidReturnError(
                 f"the identity resolver returned {type(found).__name__}, not IdentityResult"
             )
-        return found.about(message.sender_id, str(channel.channel_type))
+        return found
 
     async def _ask_hooks(
         self, trigger: HookTrigger, event: RoomEvent, context: RoomContext, found: IdentityResult
@@ -199,15 +200,10 @@ async def _await(awaitable: Any) -> Any:
 
 
 def _known(event: RoomEvent, identity: Identity) -> Identified:
-    participant = Participant(
-        id=identity.id,
-        room_id=event.room_id,
-        channel_id=event.source.channel_id,
-        display_name=identity.display_name,
-        identification=_Status.IDENTIFIED,
-        identity_id=identity.id,
-    )
-    return Identified(event.said_by(identity.id), Joining(participant, identified=True))
+    participant = Participant.known(identity, event.room_id, event.source.channel_id)
+    if event.source.participant_id != identity.id:
+        event = event.said_by(identity.id)
+    return Identified(event, Joining(participant, identified=True))
 
 
 def _pending(

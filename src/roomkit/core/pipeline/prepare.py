@@ -20,6 +20,7 @@ from roomkit.core.pipeline.identify import Challenged
 from roomkit.core.services.scope import deeper, leave_scope
 from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import InvalidReturnError, RoomNotFoundError
+from roomkit.models._ready import make_ready
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelDirection, RoomStatus
 from roomkit.models.event import RoomEvent
@@ -47,6 +48,8 @@ class Preparation:
         self._identifier = identifier
         self._rooms = rooms
         self._store = parts.store
+        # Part of starting up: a first message must not hold the loop up for it.
+        make_ready()
 
     async def arrive(
         self,

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit._aio import DeadlineExceeded, bounded
+from roomkit.core.pipeline.answers import Answers
 from roomkit.core.pipeline.commit import Committer
 from roomkit.core.pipeline.context import Admission, Refusal, duplicate_of
 from roomkit.core.pipeline.deliver import Deliverer
@@ -39,7 +40,7 @@ from roomkit.exceptions import (
     RoomNotFoundError,
 )
 from roomkit.models.delivery import InboundResult
-from roomkit.models.enums import ChannelCategory, RoomStatus
+from roomkit.models.enums import RoomStatus
 from roomkit.models.framework_event import FrameworkEventType
 from roomkit.models.reasons import Reason
 
@@ -102,6 +103,7 @@ class Pipeline:
         self.lanes = Lanes(deliverer.work, parts.limits.lane, self._recorder.arm)
         deliverer.bind(self.lanes)
         self._committer = Committer(parts, self.lanes, self._reporter)
+        self._answers = Answers(parts, gatekeeper, self._committer, self._after_commit)
         self._turn_began = 0.0
         self._turning: asyncio.AbstractEventLoop | None = None
 
@@ -267,7 +269,10 @@ class Pipeline:
             and not admission.blocked
             and resumes(current.room, event, enabled=self._resume_paused)
         ):
-            admission.room = current.room.moved_to(RoomStatus.ACTIVE, self._parts.clock.now())
+            # As it stands after the gates, which may have changed it themselves.
+            room = await store.get_room(event.room_id) or current.room
+            if room.status == RoomStatus.PAUSED:
+                admission.room = room.moved_to(RoomStatus.ACTIVE, self._parts.clock.now())
         if isinstance(admission, Admission) and admission.injected:
             await self._gatekeeper.without_repeats((admission,))
         return admission
@@ -342,6 +347,9 @@ class Pipeline:
         """Add an event to a room in a commit of its own, for just the channels it names."""
         scope = current_scope()
         event = clean_event(injected.event)
+        if await answered(self._parts.store.get_event(event.id)) is not None:
+            # One object used twice, by a hook or a challenge: each is an event of its own.
+            event = event.renewed()
         async with self._parts.guard.hold(event.room_id) as hold:
             context = await answered(self._parts.store.load_context(event.room_id))
             if context is None:
@@ -353,98 +361,9 @@ class Pipeline:
         if node is not None:
             await self._settle(node, scope)
 
-    # -- answers -------------------------------------------------------------------------
-
     async def respond(self, entry: Entry, binding: ChannelBinding, output: ChannelOutput) -> None:
-        """Bring what a channel answered into the room, with the effects it left.
-
-        Raises:
-            Exception: The answer could not be stored; the reaction has then failed.
-        """
-        responses = output.response_events if output.responded and not binding.muted else ()
-        if not (responses or output.tasks or output.observations):
-            return
-        cause = entry.event
-        outbound = binding.category == ChannelCategory.INTELLIGENCE
-        answers = [clean_event(r.answering(cause, outbound=outbound)) for r in responses]
-        shown = [_stream_id(answer) for answer in answers]
-        try:
-            await self._store_answers(answers, shown, entry, output)
-        except BaseException:
-            self._end_streams(shown, [])
-            raise
-        entry.node.tasks += tuple(output.tasks)
-        entry.node.observations += tuple(output.observations)
-
-    async def _store_answers(
-        self,
-        answers: list[RoomEvent],
-        shown: list[str | None],
-        entry: Entry,
-        output: ChannelOutput,
-    ) -> None:
-        room_id = entry.key[0]
-        async with self._parts.guard.hold(room_id) as hold:
-            admissions = await bounded(
-                self._admit_answers(answers, entry, hold), self._parts.limits.process
-            )
-            stored: list[Node] = []
-            # Deferred before the commit defers its lanes: a stream ends before the whole comes.
-            hold.defer(lambda: self._end_streams(shown, stored))
-            committed = await self._committer.commit(
-                admissions,
-                hold,
-                room_id=room_id,
-                parent=entry.node,
-                tasks=output.tasks,
-                observations=output.observations,
-                open_required=False,
-                then=partial(self._after_commit, admissions, hold),
-            )
-            stored += committed.nodes
-
-    async def _admit_answers(
-        self, answers: list[RoomEvent], entry: Entry, hold: Hold
-    ) -> list[Admission]:
-        context = await self._parts.store.load_context(entry.key[0])
-        if context is None:
-            raise RoomNotFoundError(f"room {entry.key[0]!r} does not exist any more")
-        now = context.get_binding(entry.key[1])
-        if now is None or now.muted:
-            # Muted or detached while it was thinking.
-            return []
-        root = entry.node.root
-        admissions: list[Admission] = []
-        for answer in answers:
-            if not context.room.is_open:
-                admissions.append(
-                    self._gatekeeper.refuse(answer, context, root, Reason.ROOM_CLOSED)
-                )
-                continue
-            admission = await self._gatekeeper.admit(
-                answer, context, root, hold, cause=entry.event
-            )
-            if isinstance(admission, Admission):
-                admissions.append(admission)
-            else:
-                logger.info(
-                    "an answer of channel %s was not stored: %s", entry.key[1], admission.reason
-                )
-        return await self._gatekeeper.without_repeats(admissions)
-
-    def _end_streams(self, shown: list[str | None], nodes: list[Node]) -> None:
-        """End the streams answers were shown by, before their lanes bring the whole.
-
-        What was shown of an answer that is not part of the conversation is taken back.
-        """
-        streams = self._parts.streams
-        events = {_stream_id(n.event): n.event.id for n in nodes if n.blocked_reason is None}
-        for stream_id in shown:
-            if stream_id is not None and stream_id in streams:
-                event_id = events.get(stream_id)
-                self._parts.tasks.start(
-                    streams.end(stream_id, event_id, retracted=event_id is None)
-                )
+        """Bring what a channel answered into the room; see ``Answers.respond``."""
+        await self._answers.respond(entry, binding, output)
 
     # -- the end -------------------------------------------------------------------------
 
@@ -481,11 +400,6 @@ def _deepened(event: RoomEvent, scope: Scope | None) -> RoomEvent:
     if scope is None or event.chain_depth > scope.depth:
         return event
     return event.at_depth(scope.depth + 1)
-
-
-def _stream_id(event: RoomEvent) -> str | None:
-    stream_id = event.metadata.get("stream_id")
-    return stream_id if isinstance(stream_id, str) else None
 
 
 def _as_settled(node: Node) -> RoomEvent:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roomkit._aio import bounded
-from roomkit.channels.websocket import WebSocketChannel
 from roomkit.exceptions import ChannelNotRegisteredError
 from roomkit.models.framework_event import FrameworkEventType as Told
 
 if TYPE_CHECKING:
     from roomkit.channels.base import Channel
     from roomkit.channels.host import ChannelHost
+    from roomkit.channels.websocket import WebSocketChannel
     from roomkit.core._delivery import Sender
     from roomkit.core.services.bindings import Bindings
     from roomkit.core.services.framework_bus import FrameworkBus
@@ -69,8 +69,8 @@ class ChannelDesk:
         on_close: Any,
     ) -> None:
         """Register a live connection with a WebSocket channel."""
-        channel = self._registry.channels.get(channel_id)
-        if not isinstance(channel, WebSocketChannel):
+        channel = self._socket_channel(channel_id)
+        if channel is None:
             raise ChannelNotRegisteredError(f"no WebSocket channel {channel_id!r} is registered")
         channel.register_connection(
             connection_id, send_fn, room_ids=room_id, stream_fn=stream_fn, on_close=on_close
@@ -81,11 +81,18 @@ class ChannelDesk:
 
     async def disconnect(self, channel_id: str, connection_id: str) -> None:
         """Let go of a live connection; harmless when it is not there."""
-        channel = self._registry.channels.get(channel_id)
-        if isinstance(channel, WebSocketChannel):
+        channel = self._socket_channel(channel_id)
+        if channel is not None:
             channel.unregister_connection(connection_id)
         await self._bus.emit(
             Told.CHANNEL_DISCONNECTED,
             channel_id=channel_id,
             data={"connection_id": connection_id},
         )
+
+    def _socket_channel(self, channel_id: str) -> WebSocketChannel | None:
+        """Return a WebSocket channel, or None. Kits without one never load its module."""
+        from roomkit.channels.websocket import WebSocketChannel
+
+        channel = self._registry.channels.get(channel_id)
+        return channel if isinstance(channel, WebSocketChannel) else None

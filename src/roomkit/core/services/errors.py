@@ -10,7 +10,7 @@ from roomkit._logging import brief, ids
 from roomkit.core.services.guard import active_hold
 from roomkit.core.services.store_calls import answered
 from roomkit.models.context import RoomContext
-from roomkit.models.enums import ChannelType, EventType, HookTrigger
+from roomkit.models.enums import EventType, HookTrigger
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("roomkit.framework")
 
 _reporting: ContextVar[bool] = ContextVar("roomkit_reporting", default=False)
 
-_SOURCE = EventSource(channel_id="system", channel_type=ChannelType.SYSTEM)
+_SOURCE = EventSource.of_framework("system")
 
 
 class ErrorReporter:

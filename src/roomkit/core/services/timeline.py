@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from roomkit._aio import DeadlineExceeded, bounded, shielded
 from roomkit._logging import ids
 from roomkit.exceptions import CommitOutcomeUnknown
-from roomkit.models.enums import ChannelType
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.store.commit import CommitResult
 
@@ -31,7 +30,7 @@ logger = logging.getLogger("roomkit.pipeline")
 SYSTEM_CHANNEL = "system"
 """The channel id of the framework's own events."""
 
-_SYSTEM_SOURCE = EventSource(channel_id=SYSTEM_CHANNEL, channel_type=ChannelType.SYSTEM)
+_SYSTEM_SOURCE = EventSource.of_framework(SYSTEM_CHANNEL)
 
 
 class Timeline:
