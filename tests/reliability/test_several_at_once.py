@@ -121,7 +121,7 @@ class TestSeveralAnswers:
     async def test_two_edits_are_both_made(self) -> None:
         """Edits of two earlier events in one reaction change both."""
         bot = Talkative("bot")
-        bot.says("frist", "secnod")
+        bot.says("first draft", "second draft")
         kit = await room(bot)
         await kit.process_inbound(say())
         first, second = [e for e in await kit.get_timeline("r") if e.chain_depth == 1]
