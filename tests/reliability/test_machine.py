@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -381,18 +381,33 @@ class LongMachine(KitMachine):
 
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+# Nothing is shrunk: with a whole kit in each step that takes minutes, and the first failure, with
+# its seed printed, is short enough to follow.
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 TestKit = KitMachine.TestCase
 TestKit.settings = settings(
-    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=_QUIET
+    max_examples=200,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=_QUIET,
+    phases=_PHASES,
 )
 TestSuspending = SuspendingMachine.TestCase
 TestSuspending.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=_QUIET
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=_QUIET,
+    phases=_PHASES,
 )
 
 
 TestLong = pytest.mark.soak(pytest.mark.timeout(3600)(LongMachine.TestCase))
 TestLong.settings = settings(
-    max_examples=3000, stateful_step_count=100, deadline=None, suppress_health_check=_QUIET
+    max_examples=3000,
+    stateful_step_count=100,
+    deadline=None,
+    suppress_health_check=_QUIET,
+    phases=_PHASES,
 )

@@ -97,7 +97,8 @@ class AIContext(BaseModel):
     """Everything a model is told for one answer.
 
     Attributes:
-        messages: The conversation, oldest first.
+        messages: The conversation, oldest first, in a list of its own. The messages of events
+            are shared by all calls that show them: read them, do not change them.
         system_prompt: Instructions that stand over it.
         temperature: How freely to choose words; None leaves it to the provider.
         max_tokens: The longest answer; None leaves it to the provider.
