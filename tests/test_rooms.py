@@ -172,6 +172,7 @@ class TestClose:
             room = await kit.reopen_room(ROOM)
             assert refused.reason == "room_closed"
             assert room.closed_at is None
+            assert [e.content.code for e in await kit.get_timeline(ROOM)][-1] == "room_reopened"
             assert not (await kit.process_inbound(inbound(), room_id=ROOM)).blocked
 
     async def test_a_new_message_opens_another_room(self) -> None:

@@ -307,6 +307,8 @@ class KitMachine(RuleBasedStateMachine):
             return
         self.run(call)
         room.status = {"close": "closed", "reopen": "active", "archive": "archived"}[to]
+        if to == "reopen":
+            room.events.append(Said("system"))
         self.compare(name)
 
     @rule(seconds=st.sampled_from((1, 29, 31, 91)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PAGE = 500
 _TIMER_CLOSE = "room_closed_by_timer"
+_REOPENED = "room_reopened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,11 @@ def _after_close(room: Room, events: list[RoomEvent], end: int | None) -> Iterat
         return
     for position, event in enumerate(events):
         content = event.content
-        if end is None and isinstance(content, SystemContent) and content.code == _TIMER_CLOSE:
-            end = position
+        if isinstance(content, SystemContent):
+            if end is None and content.code == _TIMER_CLOSE:
+                end = position
+            elif content.code == _REOPENED:
+                end = None
         if (
             end is not None
             and position >= end

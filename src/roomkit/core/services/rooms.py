@@ -137,9 +137,12 @@ class Rooms:
         return room
 
     async def reopen(self, room_id: str) -> Room:
-        """Make a paused or closed room active again."""
+        """Make a paused or closed room active again.
+
+        The timeline says so, since it may have told of the room's closing before.
+        """
         return await self._move(
-            room_id, RoomStatus.ACTIVE, "room_reopened", None, Told.ROOM_REOPENED
+            room_id, RoomStatus.ACTIVE, "room_reopened", None, Told.ROOM_REOPENED, marked=True
         )
 
     async def _move(
@@ -149,13 +152,19 @@ class Rooms:
         code: str,
         trigger: HookTrigger | None,
         told: Told,
+        *,
+        marked: bool = False,
     ) -> Room:
         data = {"room_id": room_id}
+        body = f"the room is {status.value}"
         async with self._guard.hold(room_id):
             room = (await self.require(room_id)).moved_to(status, self._clock.now())
-            await self._timeline.commit(CommitBatch(room_id, room=room))
+            batch = CommitBatch(room_id, room=room)
+            if marked:
+                notice = self._timeline.system_event(room_id, EventType.SYSTEM, body, code, data)
+                batch = CommitBatch(room_id, events=(notice,), room=room)
+            await self._timeline.commit(batch)
         if self._announcer.heard(room_id, trigger, told):
-            body = f"the room is {status.value}"
             event = self._timeline.system_event(room_id, EventType.SYSTEM, body, code, data)
             await self._announcer.announce(Announcement(event, trigger, told, data=data))
         return await self.require(room_id)
