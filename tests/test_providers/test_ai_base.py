@@ -138,11 +138,10 @@ class TestModels:
     def test_messages_built_cheaply_equal_checked_ones(self) -> None:
         checked = AIMessage(role="user", content="hi")
         assert AIMessage.of("user", "hi") == checked
-        assert AIMessage.conversation([("user", "hi")]) == [checked]
         assert AIMessage.of("user", "hi").model_dump() == checked.model_dump()
 
     def test_messages_of_a_conversation_share_nothing(self) -> None:
-        first, second = AIMessage.conversation([("user", "a"), ("assistant", "b")])
+        first, second = AIMessage.of("user", "a"), AIMessage.of("assistant", "b")
         first.metadata["mine"] = True
         assert second.metadata == {}
         assert [first.role, second.role] == ["user", "assistant"]

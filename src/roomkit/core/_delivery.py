@@ -14,6 +14,7 @@ from roomkit._aio import bounded, cancelled_from_within, resume
 from roomkit._logging import brief, ids
 from roomkit._scope import Delivery, delivery_scope
 from roomkit.core.circuit_breaker import CircuitBreaker
+from roomkit.core.retry import retry_delay
 from roomkit.core.transcoder import DefaultContentTranscoder, adapt
 from roomkit.exceptions import InvalidReturnError, ProviderDeliveryError, ProviderError
 from roomkit.models.channel import ChannelOutput
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from roomkit.channels.base import Channel
     from roomkit.core.rate_limiter import TokenBucketRateLimiter
     from roomkit.core.router import ContentTranscoder
-    from roomkit.models.channel import ChannelBinding, RetryPolicy
+    from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -245,7 +246,7 @@ class Sender:
                 return outcome
             if not _repeatable(channel, outcome):
                 return outcome
-            delay = _delay(policy, outcome, attempt - 1)
+            delay = retry_delay(policy, outcome.exception, attempt - 1)
             logger.info(
                 "delivery to %s failed (%s); attempt %d follows in %.1f s",
                 channel.channel_id,
@@ -323,9 +324,3 @@ def _repeatable(channel: Channel, outcome: Outcome) -> bool:
     if isinstance(error, ProviderError):
         return error.retryable
     return outcome.status == FAILED
-
-
-def _delay(policy: RetryPolicy, outcome: Outcome, retry: int) -> float:
-    wait = getattr(outcome.exception, "retry_after", None)
-    delay = policy.delay_for(retry)
-    return max(delay, float(wait)) if wait is not None else delay

@@ -96,7 +96,7 @@ def is_retryable(error: Exception) -> bool:
     return error.retryable if isinstance(error, ProviderError) else True
 
 
-def retry_delay(policy: RetryPolicy, error: Exception, retry: int) -> float:
+def retry_delay(policy: RetryPolicy, error: BaseException | None, retry: int) -> float:
     """Return the seconds to pause after ``error``, before retry number ``retry`` (from 0).
 
     The policy's pause, or the longer one a vendor asked for in ``retry_after``; of the

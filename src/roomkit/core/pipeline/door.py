@@ -10,7 +10,7 @@ from roomkit.models.content import clean_content
 
 if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
-    from roomkit.models.event import RoomEvent
+    from roomkit.models.event import EventSource, RoomEvent
 
 MAX_KEY_LENGTH = 512
 """Longer idempotency keys are refused: every store must be able to index them."""
@@ -22,23 +22,8 @@ def clean_message(message: InboundMessage) -> InboundMessage:
     Raises:
         InvalidInputError: Its metadata or key cannot be stored.
     """
-    changes: dict[str, Any] = {}
-    content = clean_content(message.content)
-    if content is not message.content:
-        changes["content"] = content
-    if message.metadata:
-        metadata = clean_json(message.metadata)
-        if metadata is not message.metadata:
-            changes["metadata"] = metadata
-    sender = clean_text(message.sender_id)
-    if sender is not message.sender_id:
-        changes["sender_id"] = sender
-    for name in ("external_id", "thread_id", "idempotency_key"):
-        value = getattr(message, name)
-        if value is not None:
-            cleaned = clean_text(value)
-            if cleaned is not value:
-                changes[name] = cleaned
+    changes = _said(message)
+    _text(message, ("sender_id", "external_id", "thread_id", "idempotency_key"), changes)
     check_key(message.idempotency_key)
     return message.cleaned(**changes) if changes else message
 
@@ -49,20 +34,52 @@ def clean_event(event: RoomEvent) -> RoomEvent:
     Raises:
         InvalidInputError: Its metadata or key cannot be stored.
     """
-    changes: dict[str, Any] = {}
-    content = clean_content(event.content)
-    if content is not event.content:
-        changes["content"] = content
-    if event.metadata:
-        metadata = clean_json(event.metadata)
-        if metadata is not event.metadata:
-            changes["metadata"] = metadata
-    if event.source.raw_payload:
-        payload = clean_json(event.source.raw_payload, "raw_payload")
-        if payload is not event.source.raw_payload:
-            changes["source"] = event.source.cleaned(raw_payload=payload)
+    changes = _said(event)
+    _text(event, _EVENT_TEXTS, changes)
+    source = event.source
+    of_source: dict[str, Any] = {}
+    _text(source, _SOURCE_TEXTS, of_source)
+    if source.raw_payload:
+        payload = clean_json(source.raw_payload, "raw_payload")
+        if payload is not source.raw_payload:
+            of_source["raw_payload"] = payload
+    if of_source:
+        changes["source"] = source.cleaned(**of_source)
     check_key(event.idempotency_key)
     return event.cleaned(**changes) if changes else event
+
+
+_EVENT_TEXTS = ("idempotency_key", "parent_event_id", "correlation_id", "visibility")
+_SOURCE_TEXTS = ("participant_id", "external_id", "provider", "provider_message_id")
+
+
+def _said(carrier: InboundMessage | RoomEvent) -> dict[str, Any]:
+    """Return the content and metadata to replace, as far as they must be."""
+    changes: dict[str, Any] = {}
+    content = clean_content(carrier.content)
+    if content is not carrier.content:
+        changes["content"] = content
+    if carrier.metadata:
+        metadata = clean_json(carrier.metadata)
+        if metadata is not carrier.metadata:
+            changes["metadata"] = metadata
+    return changes
+
+
+def _text(
+    carrier: InboundMessage | RoomEvent | EventSource,
+    names: tuple[str, ...],
+    changes: dict[str, Any],
+) -> None:
+    """Add to ``changes`` what must be replaced of a carrier's short texts."""
+    fields = carrier.__dict__
+    for name in names:
+        value = fields[name]
+        # Plain ASCII without NUL, which nearly all are, is told without a call of ours.
+        if value is not None and not (value.isascii() and "\x00" not in value):
+            cleaned = clean_text(value)
+            if cleaned is not value:
+                changes[name] = cleaned
 
 
 def check_key(key: str | None) -> None:

@@ -35,7 +35,7 @@ from roomkit.providers.ai._parts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
 __all__ = [
     "AIContext",
@@ -86,11 +86,6 @@ class AIMessage(BaseModel):
             cls,
             {"role": role, "content": content, "metadata": {} if metadata is None else metadata},
         )
-
-    @classmethod
-    def conversation(cls, said: Iterable[tuple[str, str | list[AIPart]]]) -> list[AIMessage]:
-        """Return one message a (role, content) pair, of values that were checked before."""
-        return [cls.of(role, content) for role, content in said]
 
 
 class AIContext(BaseModel):
