@@ -8,6 +8,7 @@
                                InvalidTransitionError  LockCycleError
                                LockTimeoutError (also TimeoutError)  EventRefusedError
       StoreError               StoreUnavailableError  SchemaTooNewError
+                               SchemaChangedError  ForeignDatabaseError
                                CommitOutcomeUnknown
       ConfigurationError       VoiceNotConfiguredError  VoiceBackendNotConfiguredError
                                MissingDependencyError (also ImportError)
@@ -109,6 +110,14 @@ class StoreUnavailableError(StoreError):
 
 class SchemaTooNewError(StoreError):
     """The database was migrated by a newer RoomKit than this one."""
+
+
+class SchemaChangedError(StoreError):
+    """A migration that was applied is not the one this RoomKit carries."""
+
+
+class ForeignDatabaseError(StoreError):
+    """The database holds tables of another program; nothing was changed in it."""
 
 
 class CommitOutcomeUnknown(StoreError):

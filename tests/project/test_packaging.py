@@ -66,6 +66,14 @@ class TestWheel:
         assert {name for name in packed if name.endswith(".py")} == modules
         assert {name.split("/")[0] for name in packed} == {"roomkit"}
 
+    def test_every_migration_is_inside(self, wheel: Path) -> None:
+        """Without them no database could be opened."""
+        source = ROOT / "src"
+        files = {path.relative_to(source).as_posix() for path in source.rglob("*.sql")}
+        assert {"sqlite", "postgres"} <= {name.split("/")[-2] for name in files}
+        with zipfile.ZipFile(wheel) as archive:
+            assert {name for name in archive.namelist() if name.endswith(".sql")} == files
+
     def test_pydantic_is_all_it_needs(self, wheel_metadata: Message) -> None:
         lines = wheel_metadata.get_all("Requires-Dist") or []
         assert [line for line in lines if ";" not in line] == ["pydantic>=2.9"]

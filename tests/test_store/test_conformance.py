@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class TestInMemoryStore(StoreConformance):
     """The default store keeps every promise of both levels."""
 
+    tells_version = True
+
     async def make_store(self) -> ConversationStore:
         return InMemoryStore()
 

@@ -12,20 +12,29 @@ import sys
 from typing import TYPE_CHECKING
 
 from roomkit._version import __version__
-from roomkit.cli import doctor, version
+from roomkit.cli import doctor, migrate, version
 from roomkit.cli._command import EXIT_CODES_HELP, Command, ExitCode, UsageError
+from roomkit.cli._output import without_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
-COMMANDS: tuple[Command, ...] = (version.COMMAND, doctor.COMMAND)
+COMMANDS: tuple[Command, ...] = (version.COMMAND, doctor.COMMAND, migrate.COMMAND)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors do not repeat addresses: a DSN may hold a password."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_addresses(message))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line, one subparser per entry of `COMMANDS`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="roomkit",
         description="Tools around the RoomKit library.",
         epilog=EXIT_CODES_HELP,
@@ -38,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
             command.name,
             help=command.summary,
             description=command.description,
-            epilog=EXIT_CODES_HELP,
+            epilog=command.exit_codes,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     OK = 0
     PROBLEM = 1
     USAGE = 2
+    ERROR = 2
 
 
 EXIT_CODES_HELP = """exit codes:
@@ -40,6 +41,7 @@ class Command:
         description: What the command's own `--help` opens with.
         add_arguments: Declares the command's options on its subparser.
         run: Carries the command out and returns an exit code.
+        exit_codes: What its `--help` ends with.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Command:
     description: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    exit_codes: str = EXIT_CODES_HELP
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -12,12 +12,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from roomkit.models.context import RoomContext
-from roomkit.models.enums import ChannelCategory, EventStatus, EventType, RoomStatus
+from roomkit.models.enums import EventStatus, EventType, RoomStatus
 from roomkit.models.reasons import Reason
+from roomkit.store._names import names_person as names_person
+from roomkit.store._names import normalized_address as normalized_address
 from roomkit.store.commit import CommitResult, DeliveryView, OpenedRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from roomkit.models.channel import ChannelBinding
@@ -35,37 +37,14 @@ KEY_SCAN = 500
 """How far back the default ``find_event_by_key`` looks."""
 
 
-def normalized_address(address: str) -> str:
-    """Return an address in the form in which addresses are compared.
-
-    Case, surrounding space and the punctuation people put into phone numbers do not count.
-    """
-    text = address.strip().casefold()
-    digits = text.translate(_PUNCTUATION)
-    return digits if digits.lstrip("+").isdigit() else text
-
-
-_PUNCTUATION = str.maketrans("", "", " -().\u00a0")
-
-
-def names_person(binding: ChannelBinding, recipient_key: str | None) -> set[str]:
-    """Return the normalised persons a transport binding names; empty: it is for everybody."""
-    if binding.category != ChannelCategory.TRANSPORT:
-        return set()
-    names = set()
-    if binding.participant_id:
-        names.add(normalized_address(binding.participant_id))
-    recipient = binding.metadata.get(recipient_key) if recipient_key else None
-    if isinstance(recipient, str) and recipient:
-        names.add(normalized_address(recipient))
-    return names
-
-
 class ConversationStore(ABC):
     """Keeps rooms, their timelines and everything around them."""
 
     durable: bool = False
-    """Whether what was committed survives the process."""
+    """Whether what was committed survives the process; True only for a ``DurableStore``."""
+
+    shared: bool = False
+    """Whether other machines may use the same conversations at the same time."""
 
     @property
     def immediate(self) -> bool:
@@ -285,6 +264,36 @@ class ConversationStore(ABC):
         """Return the context as it stands now; the same object when nothing moved."""
         return await self.load_context(context.room.id)
 
+    def peek_context(self, room_id: str) -> RoomContext | None:
+        """Return a room as this process knew it within about the last second, or None."""
+        return None
+
+    def peek_guarded(self, room_id: str) -> tuple[RoomContext, int] | None:
+        """Return a room as this process knew it last, with the ``CommitBatch.guard`` of it."""
+        return None
+
+    async def look(
+        self, room_id: str, *, known: RoomContext | None = None, key: str | None = None
+    ) -> tuple[RoomContext | None, RoomEvent | None]:
+        """Return a room as it stands now and the event that holds a key, in one question.
+
+        Args:
+            room_id: The room.
+            known: What the caller saw before; the same object comes back when nothing moved.
+            key: An idempotency key.
+
+        Returns:
+            The context (None for an unknown room) and the key's event (None without one).
+            With an event the context may be missing: a repeat needs none.
+        """
+        if key is not None:
+            first = await self.find_event_by_key(room_id, key)
+            if first is not None:
+                return None, first
+        if known is not None:
+            return await self.reload_context(known), None
+        return await self.load_context(room_id), None
+
     async def commit(self, batch: CommitBatch) -> CommitResult:
         """Carry out a batch: all of it, or none and the reason.
 
@@ -450,8 +459,15 @@ class ConversationStore(ABC):
             binding=await self.get_binding(room_id, channel_id),
         )
 
-    async def finish_deliveries(self, finishes: Sequence[DeliveryFinish]) -> None:
-        """Record how deliveries ended, in ``delivery_results`` of their events."""
+    async def finish_deliveries(
+        self, finishes: Sequence[DeliveryFinish]
+    ) -> Collection[tuple[str, str]]:
+        """Record how deliveries ended, in ``delivery_results`` of their events.
+
+        Returns:
+            The lanes (room id, channel id) of these deliveries that have unclaimed records
+            left. The default keeps no records: always empty.
+        """
         by_event: dict[str, dict[str, Any]] = {}
         for finish in finishes:
             if finish.result is not None:
@@ -460,16 +476,23 @@ class ConversationStore(ABC):
             event = await self.get_event(event_id)
             if event is not None:
                 await self.update_event(event.with_results(results))
+        return ()
 
     def peek_version(self, room_id: str) -> int | None:
         """Return a number that moves with every change of a room's bindings or event contents.
 
-        None means the store cannot tell without asking (other processes may write).
+        None: it cannot tell without asking. A ``DurableStore`` tells what this process knows
+        of: others may have written, so it is good for a moment only.
         """
         return None
 
-    async def open(self) -> None:
-        """Get ready; called by the kit on first use. A no-op by default and when open."""
+    async def open(self) -> bool:
+        """Get ready; called by the kit on first use. Nothing happens when it is open.
+
+        Returns:
+            Whether this call opened it: who opens a store closes it.
+        """
+        return True
 
     async def close(self) -> None:
         """Let go of everything; idempotent. A no-op by default."""

@@ -40,6 +40,11 @@ class RecordStatus(StrEnum):
     SKIPPED = "skipped"
 
 
+def delivery_id(event_id: str, channel_id: str, kind: DeliveryKind) -> str:
+    """Return the id of a delivery: the same for every attempt, also after a crash."""
+    return f"{event_id}.{channel_id}.{kind}"
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryPlan:
     """One delivery to be made of a committed event.
@@ -50,6 +55,8 @@ class DeliveryPlan:
         channel_id: The target.
         kind: Deliver to it, or let it react.
         direct: An injected event: no access, mute or visibility applies.
+        claim: Whether the batch's owner can take it on at once; False leaves it to be claimed
+            later, by whom it may concern.
     """
 
     id: str
@@ -57,21 +64,28 @@ class DeliveryPlan:
     channel_id: str
     kind: DeliveryKind
     direct: bool = False
+    claim: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFinish:
-    """How a delivery ended.
+    """How a delivery ended, or (PENDING) that it is to be tried again.
 
     Attributes:
         id: The delivery id.
         event_id: Its event.
         channel_id: Its target.
         kind: What was asked.
-        status: DONE, DEAD or SKIPPED.
+        status: DONE, DEAD or SKIPPED; PENDING when it waits for another attempt: then its
+            whole lane is given back, unclaimed, and is claimed again when that is due.
         result: What ``event.delivery_results[channel_id]`` will say; None for reactions.
-        owner: The process that holds the lane's claim, with ``token`` as the fence.
-        token: The claim's token.
+        owner: Who claimed it: the fence. A record that is no longer pending, or claimed by
+            another, stays as it is and its result is dropped. None is not fenced: a later
+            word on a delivery that has ended already.
+        attempts: How often it has been tried in all.
+        retry_in: For PENDING: the seconds until the next attempt.
+        error: What it failed with: a code, never message text or an address.
+        room_id: The room, where the caller knows it.
     """
 
     id: str
@@ -81,7 +95,10 @@ class DeliveryFinish:
     status: RecordStatus
     result: Mapping[str, Any] | None = None
     owner: str | None = None
-    token: str | None = None
+    attempts: int = 0
+    retry_in: float | None = None
+    error: str | None = None
+    room_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +122,11 @@ class CommitBatch:
         deliveries: Planned deliveries of ``events``.
         finishes: Deliveries that end with this batch.
         inbox_id: The inbox row that ends with it.
+        owner: The process that writes it: it claims ``deliveries`` whose lanes are free, and
+            holds the claims of ``finishes`` and ``inbox_id``.
+        guard: What ``peek_guarded`` gave with the context the batch was made from: refused
+            ``stale_context`` when the room's document, bindings or participants have changed
+            since. None: not asked.
     """
 
     room_id: str
@@ -121,6 +143,8 @@ class CommitBatch:
     deliveries: tuple[DeliveryPlan, ...] = ()
     finishes: tuple[DeliveryFinish, ...] = ()
     inbox_id: str | None = None
+    owner: str | None = None
+    guard: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +154,16 @@ class CommitResult:
     Attributes:
         events: The stored events, numbered, in the order of the batch.
         duplicate_of: The event that holds the key already; then nothing was written.
-        refused: Why nothing was written, such as ``room_closed`` or ``lease_lost``.
+        refused: Why nothing was written, such as ``room_closed``, ``lease_lost`` or
+            ``stale_context``.
+        left: The delivery ids of the batch that its owner did not get: their lanes belong to
+            another process, wait for a retry, or were not asked for.
     """
 
     events: tuple[RoomEvent, ...] = field(default=())
     duplicate_of: RoomEvent | None = None
     refused: str | None = None
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from roomkit.store.base import RECENT_EVENTS, ConversationStore
 from roomkit.store.commit import CommitResult, DeliveryView, OpenedRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from roomkit.models.channel import ChannelBinding
@@ -450,9 +450,12 @@ class InMemoryStore(ConversationStore):
             binding=None if record is None else record.bindings.get(channel_id),
         )
 
-    async def finish_deliveries(self, finishes: Sequence[DeliveryFinish]) -> None:
+    async def finish_deliveries(
+        self, finishes: Sequence[DeliveryFinish]
+    ) -> Collection[tuple[str, str]]:
         """Record how deliveries ended, in ``delivery_results`` of their events."""
         self._finish(finishes)
+        return ()
 
     def _finish(self, finishes: Iterable[DeliveryFinish]) -> None:
         by_event: dict[str, dict[str, Any]] = {}

@@ -30,6 +30,7 @@ _SHARED = frozenset(
         "list_events",
         "load_context",
         "load_delivery",
+        "look",
         "reload_context",
         "update_event",
     }

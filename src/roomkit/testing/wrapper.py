@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from roomkit.store.base import RECENT_EVENTS, ConversationStore
+from roomkit.store.durable import DurableStore
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Collection, Coroutine, Sequence
     from datetime import datetime
 
     from roomkit.models.channel import ChannelBinding
@@ -23,26 +24,38 @@ if TYPE_CHECKING:
         DeliveryFinish,
         DeliveryView,
         OpenedRoom,
+        RecordStatus,
         RoomClaim,
     )
+    from roomkit.store.durable import DeadLetter, DeliveryRecord, InboxRow, LaneKey, WorkStats
 
 
 class StoreWrapper(ConversationStore):
     """Passes every call on to another store, in three steps a subclass may change.
 
     ``taken`` sees what callers hand in, ``around`` makes the call, ``given`` sees what they
-    get back. Methods the other store has beyond ConversationStore are reached unchanged.
+    get back. Around a ``DurableStore`` it is one itself, whatever the subclass: the queues of
+    work pass through the same three steps. Methods the other store has beyond these are reached
+    unchanged.
 
     Args:
-        inner: The store that does the work.
+        inner: The store that does the work; a subclass takes it first, or as ``inner``.
 
     Attributes:
         inner: The same.
     """
 
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Return a wrapper that is a ``DurableStore`` exactly when the inner store is."""
+        inner = args[0] if args else options.get("inner")
+        if isinstance(inner, DurableStore):
+            return super().__new__(_durable(cls))
+        return super().__new__(cls)
+
     def __init__(self, inner: ConversationStore) -> None:
         self.inner = inner
         self.durable = inner.durable
+        self.shared = inner.shared
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":
@@ -316,19 +329,166 @@ class StoreWrapper(ConversationStore):
         call = self.inner.load_delivery(room_id, event_id, channel_id)
         return await self._call("load_delivery", call)
 
-    async def finish_deliveries(self, finishes: Sequence[DeliveryFinish]) -> None:
+    async def finish_deliveries(
+        self, finishes: Sequence[DeliveryFinish]
+    ) -> Collection[tuple[str, str]]:
         """Pass on."""
         call = self.inner.finish_deliveries(self.taken(finishes))
-        await self._call("finish_deliveries", call)
+        return await self._call("finish_deliveries", call)
+
+    def peek_context(self, room_id: str) -> RoomContext | None:
+        """Pass on; nothing can be awaited here, so ``around`` does not see it."""
+        return self.inner.peek_context(room_id)
+
+    def peek_guarded(self, room_id: str) -> tuple[RoomContext, int] | None:
+        """Pass on; nothing can be awaited here, so ``around`` does not see it."""
+        return self.inner.peek_guarded(room_id)
+
+    async def look(
+        self, room_id: str, *, known: RoomContext | None = None, key: str | None = None
+    ) -> tuple[RoomContext | None, RoomEvent | None]:
+        """Pass on; ``known`` itself, since its identity tells whether it is still good."""
+        return await self._call("look", self.inner.look(room_id, known=known, key=key))
 
     def peek_version(self, room_id: str) -> int | None:
         """Pass on; nothing can be awaited here, so ``around`` does not see it."""
         return self.inner.peek_version(room_id)
 
-    async def open(self) -> None:
+    async def open(self) -> bool:
         """Pass on."""
-        await self._call("open", self.inner.open())
+        return await self._call("open", self.inner.open())
 
     async def close(self) -> None:
         """Pass on."""
         await self._call("close", self.inner.close())
+
+
+class _DurableWrapper(StoreWrapper, DurableStore):
+    """What a wrapper around a durable store passes on besides."""
+
+    inner: DurableStore
+
+    # -- workers -------------------------------------------------------------------------
+
+    async def beat(
+        self, owner: str, channels: Collection[str] = (), *, instead_of: str | None = None
+    ) -> None:
+        """Pass on."""
+        await self._call("beat", self.inner.beat(owner, channels, instead_of=instead_of))
+
+    async def retire(self, owner: str) -> None:
+        """Pass on."""
+        await self._call("retire", self.inner.retire(owner))
+
+    # -- deliveries ----------------------------------------------------------------------
+
+    async def claim_deliveries(
+        self,
+        owner: str,
+        channels: Collection[str],
+        *,
+        lanes: Collection[LaneKey] | None = None,
+        limit: int = 100,
+        per_lane: int = 100,
+    ) -> list[DeliveryRecord]:
+        """Pass on."""
+        call = self.inner.claim_deliveries(
+            owner, channels, lanes=lanes, limit=limit, per_lane=per_lane
+        )
+        return await self._call("claim_deliveries", call)
+
+    async def release_deliveries(
+        self, owner: str, known: Collection[str], older_than: float
+    ) -> int:
+        """Pass on."""
+        call = self.inner.release_deliveries(owner, known, older_than)
+        return await self._call("release_deliveries", call)
+
+    async def expire_deliveries(self, older_than: float) -> list[DeadLetter]:
+        """Pass on."""
+        call = self.inner.expire_deliveries(older_than)
+        return await self._call("expire_deliveries", call)
+
+    # -- the inbox -----------------------------------------------------------------------
+
+    async def accept(
+        self, row: InboxRow, *, delay: float = 0.0, replace: bool = False
+    ) -> tuple[str, bool]:
+        """Pass on."""
+        call = self.inner.accept(self.taken(row), delay=delay, replace=replace)
+        return await self._call("accept", call)
+
+    async def claim_inbox(
+        self, owner: str, channels: Collection[str], *, limit: int = 100, per_sender: int = 20
+    ) -> list[InboxRow]:
+        """Pass on."""
+        call = self.inner.claim_inbox(owner, channels, limit=limit, per_sender=per_sender)
+        return await self._call("claim_inbox", call)
+
+    async def finish_inbox(
+        self,
+        owner: str,
+        row_id: str,
+        status: RecordStatus,
+        *,
+        error: str | None = None,
+        retry_in: float | None = None,
+    ) -> bool:
+        """Pass on."""
+        call = self.inner.finish_inbox(owner, row_id, status, error=error, retry_in=retry_in)
+        return await self._call("finish_inbox", call)
+
+    async def release_inbox(self, owner: str) -> None:
+        """Pass on."""
+        await self._call("release_inbox", self.inner.release_inbox(owner))
+
+    # -- dead letters and figures ----------------------------------------------------------
+
+    async def list_dead_letters(
+        self,
+        *,
+        kind: str | None = None,
+        room_id: str | None = None,
+        channel_id: str | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> list[DeadLetter]:
+        """Pass on."""
+        call = self.inner.list_dead_letters(
+            kind=kind, room_id=room_id, channel_id=channel_id, offset=offset, limit=limit
+        )
+        return await self._call("list_dead_letters", call)
+
+    async def retry_dead_letter(self, letter_id: str) -> bool:
+        """Pass on."""
+        return await self._call("retry_dead_letter", self.inner.retry_dead_letter(letter_id))
+
+    async def discard_dead_letter(self, letter_id: str) -> bool:
+        """Pass on."""
+        return await self._call("discard_dead_letter", self.inner.discard_dead_letter(letter_id))
+
+    async def work_stats(self) -> WorkStats:
+        """Pass on."""
+        return await self._call("work_stats", self.inner.work_stats())
+
+    async def purge(self, before: datetime) -> int:
+        """Pass on."""
+        return await self._call("purge", self.inner.purge(before))
+
+    async def wait_for_work(self, timeout: float) -> None:
+        """Pass on; it is no call that could fail, so ``around`` does not see it."""
+        await self.inner.wait_for_work(timeout)
+
+
+def _durable[T: StoreWrapper](cls: type[T]) -> type[T]:
+    """Return the class that is both: a given wrapper, and durable; made once for each."""
+    if issubclass(cls, _DurableWrapper):
+        return cls
+    if issubclass(_DurableWrapper, cls):
+        return cast("type[T]", _DurableWrapper)
+    found = cls.__dict__.get("_durable_twin")
+    if found is None:
+        names = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+        found = type(cls.__name__, (cls, _DurableWrapper), names)
+        cls._durable_twin = found  # type: ignore[attr-defined]  # kept with its class
+    return cast("type[T]", found)

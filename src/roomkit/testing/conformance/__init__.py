@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 
 __all__ = [
     "ChannelConformance",
+    "DurableStoreConformance",
     "IdentityResolverConformance",
     "InboundRouterConformance",
     "LockManagerConformance",
@@ -33,6 +34,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from roomkit.testing.conformance.channel import ChannelConformance
+    from roomkit.testing.conformance.durable import DurableStoreConformance
     from roomkit.testing.conformance.identity import IdentityResolverConformance
     from roomkit.testing.conformance.locks import LockManagerConformance
     from roomkit.testing.conformance.provider import ProviderConformance
@@ -47,6 +49,7 @@ else:
         __name__,
         {
             "ChannelConformance": "roomkit.testing.conformance.channel",
+            "DurableStoreConformance": "roomkit.testing.conformance.durable",
             "IdentityResolverConformance": "roomkit.testing.conformance.identity",
             "InboundRouterConformance": "roomkit.testing.conformance.router",
             "LockManagerConformance": "roomkit.testing.conformance.locks",

@@ -24,12 +24,13 @@ class StoreSuite(Suite, ABC):
 
     @abstractmethod
     async def make_store(self) -> ConversationStore:
-        """Return a new, empty store, ready for use."""
+        """Return a new, empty store; it is opened for the test and closed after it."""
 
     @pytest_asyncio.fixture
     async def store(self) -> AsyncIterator[ConversationStore]:
         """A store of the test's own."""
         store = await self.make_store()
+        await store.open()
         yield store
         await store.close()
 

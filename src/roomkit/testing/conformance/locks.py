@@ -117,6 +117,37 @@ class LockManagerConformance(Suite, ABC):
 
         await sweep_cancel(contend, check)
 
+    async def test_a_cancelled_wait_frees_nothing(self, locks: RoomLockManager) -> None:
+        """Who gives up waiting does not let others in beside the holder."""
+        held, leave = asyncio.Event(), asyncio.Event()
+        entered: list[int] = []
+
+        async def hold() -> None:
+            async with locks.locked("room"):
+                held.set()
+                await leave.wait()
+
+        async def wait(number: int) -> None:
+            async with locks.locked("room"):
+                entered.append(number)
+
+        async with asyncio.timeout(PATIENCE):
+            holder = asyncio.ensure_future(hold())
+            await held.wait()
+            waiters = [asyncio.ensure_future(wait(number)) for number in range(4)]
+            for turns, waiter in enumerate(waiters[:2], 1):
+                for _ in range(10 * turns):
+                    await asyncio.sleep(0)
+                waiter.cancel()
+                await asyncio.wait((waiter,))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert entered == []
+            leave.set()
+            await asyncio.wait((holder, *waiters))
+        assert sorted(entered) == [2, 3]
+        await self._is_free(locks)
+
     async def test_many_rooms(self, locks: RoomLockManager) -> None:
         """A held lock stays held while thousands of other rooms come and go."""
         log: list[str] = []
