@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+WORKER = EXAMPLES / "many_workers" / "worker.py"
 SECONDS = 50
 
 OUTCOMES = {
@@ -31,6 +40,14 @@ OUTCOMES = {
         "9  blocked    alice      My password is hunter2.  [by moderation]",
         "10  delivered  carol      Charge [card number] please.",
         "checks passed.",
+    ],
+    "durable_sqlite": [
+        "sent after the crash: We open at nine.",
+        "the model was asked again: False",
+        "the webhook came twice, duplicate: True",
+        "on the timeline: When do you open? / We open at nine.",
+        "dead letter: deliver sms unknown_number",
+        "left to do: 0 dead: 0",
     ],
     "edit_delete_messages": [
         "Correction: See you at 9 | [Message deleted]",
@@ -55,10 +72,12 @@ OUTCOMES = {
 }
 
 
-def run(script: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(
+    script: Path, *options: str, words: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run a script by itself, every warning an error, and return how it ended."""
     return subprocess.run(
-        [sys.executable, "-W", "error", *options, str(script)],
+        [sys.executable, "-W", "error", *options, str(script), *words],
         cwd=EXAMPLES.parent,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -81,6 +100,117 @@ class TestExamples:
         assert done.stderr == ""
         for text in OUTCOMES[name]:
             assert text in done.stdout
+
+
+class Workers:
+    """Processes of ``examples/many_workers`` on servers of a test.
+
+    Attributes:
+        lines: What the workers have printed, in order.
+    """
+
+    def __init__(self, dsn: str, redis_url: str) -> None:
+        self._env = {**os.environ, "DATABASE_URL": dsn, "REDIS_URL": redis_url}
+        self._all: list[asyncio.subprocess.Process] = []
+        self._readers: list[asyncio.Task[None]] = []
+        self.lines: list[str] = []
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start one worker, and wait until it is ready."""
+        process = await self._run(WORKER)
+        self._all.append(process)
+        self._readers.append(asyncio.create_task(self._read(process)))
+        await self.until(lambda: f"worker {process.pid}: ready" in self.lines)
+        return process
+
+    async def ask(self, *words: str) -> str:
+        """Run one command; return what it printed."""
+        process = await self._run(WORKER, *words)
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, self.lines
+        return printed.decode().strip()
+
+    async def _run(self, *words: str | Path) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-W",
+            "error",
+            *words,
+            env=self._env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self.lines.append(line.decode().rstrip())
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until what was printed says something."""
+        async with asyncio.timeout(SECONDS / 2):
+            while True:
+                if holds():
+                    return
+                await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        """End every worker that still runs."""
+        for process in self._all:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        await asyncio.gather(*self._readers)
+
+
+class TestManyWorkers:
+    """Workers on one database, as processes of their own."""
+
+    @pytest.fixture
+    async def workers(self, postgres_dsn: str, redis_url: str) -> AsyncIterator[Workers]:
+        """No workers yet."""
+        workers = Workers(postgres_dsn, redis_url)
+        yield workers
+        await workers.close()
+
+    async def test_two_share_the_work_and_one_goes_on_alone(self, workers: Workers) -> None:
+        """Each message is sent once; one worker is killed, the other told to end."""
+        first, second = await asyncio.gather(workers.start(), workers.start())
+        await workers.ask("open", "shop", "+15550100")
+        for number in range(3):
+            await workers.ask("say", "shop", f"number {number}")
+        await workers.until(lambda: len(self._sent(workers)) == 3)
+        assert await workers.ask("stats") == "workers: 2, left to do: 0, dead letters: 0"
+        first.kill()
+        await first.wait()
+        await workers.ask("say", "shop", "number 3")
+        await workers.until(lambda: len(self._sent(workers)) == 4)
+        assert self._sent(workers) == [f"to +15550100: number {n}" for n in range(4)]
+        second.terminate()
+        assert await second.wait() == 0
+        await workers.until(lambda: workers.lines[-1] == f"worker {second.pid}: done")
+
+    async def test_a_wrong_command_explains_itself(self, workers: Workers) -> None:
+        """Nothing is connected to for a typing error."""
+        done = await asyncio.to_thread(run, WORKER, words=("sing",))
+        assert done.returncode == 2
+        assert "python worker.py say ROOM TEXT" in done.stderr
+
+    def test_the_compose_file_fits_the_program(self) -> None:
+        """It sets what the program reads, for each of its services."""
+        described = yaml.safe_load((WORKER.parent / "docker-compose.yml").read_text("utf-8"))
+        services = described["services"]
+        read = re.findall(r'os\.environ\["(\w+)"\]', WORKER.read_text("utf-8"))
+        for name in ("worker", "ask"):
+            assert set(services[name]["environment"]) == set(read)
+            assert set(services[name]["depends_on"]) < set(services)
+            for url in services[name]["environment"].values():
+                assert urlsplit(url).hostname in services
+        assert {"database", "locks"} < set(services)
+
+    @staticmethod
+    def _sent(workers: Workers) -> list[str]:
+        return [line.partition(": ")[2] for line in workers.lines if ": to " in line]
 
 
 class TestDemo:

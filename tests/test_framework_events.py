@@ -77,6 +77,10 @@ class TestTypes:
             "room_archived",
             "room_reopened",
             "delivery_skipped",
+            "delivery_scheduled",
+            "delivery_dead",
+            "inbox_dead",
+            "worker_lapsed",
             "inbound_failed",
             "channel_unregistered",
         }

@@ -29,7 +29,7 @@ _CONTRACT = (
     "MediaContent MessengerChannel MessengerProvider MockAIProvider MockEmailProvider "
     "MockHTTPProvider MockIdentityResolver MockMessengerProvider MockRCSProvider "
     "MockSMSProvider MockTeamsProvider MockWhatsAppProvider Observation Participant "
-    "ParticipantNotFoundError ParticipantRole ParticipantStatus ProviderError "
+    "ParticipantNotFoundError ParticipantRole ParticipantStatus PostgresStore ProviderError "
     "ProviderResult RCSChannel RCSDeliveryResult RCSProvider RateLimit RealtimeBackend "
     "RetryPolicy RichContent Room RoomContext RoomEvent RoomKit RoomKitError "
     "RoomLockManager RoomNotFoundError RoomStatus RoomTimers SMSChannel SMSProvider "

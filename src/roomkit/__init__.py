@@ -32,19 +32,22 @@ if TYPE_CHECKING:
     from roomkit.core.hooks import HookEngine, HookRegistration
     from roomkit.core.inbound_router import DefaultInboundRoomRouter, InboundRoomRouter
     from roomkit.core.locks import InMemoryLockManager, RoomLockManager
+    from roomkit.core.pipeline.desk import KitStats
+    from roomkit.core.postgres_locks import PostgresLockManager
     from roomkit.core.rate_limiter import TokenBucketRateLimiter
+    from roomkit.core.redis_locks import RedisLockManager
     from roomkit.core.router import ContentTranscoder
     from roomkit.core.transcoder import DefaultContentTranscoder
     from roomkit.exceptions import (
         ChannelNotFoundError, ChannelNotRegisteredError, CommitOutcomeUnknown,
-        ConfigurationError, ConflictError, EventRefusedError, IdentityNotFoundError,
-        InvalidInputError, InvalidMetadataError, InvalidReturnError, InvalidTransitionError,
-        KitClosedError, LockCycleError, LockTimeoutError, MissingDependencyError,
-        NotFoundError, ParticipantNotFoundError, ProviderDeliveryError, ProviderError,
-        RoomClosedError, RoomKitError, RoomNotFoundError, SchemaTooNewError,
-        SourceAlreadyAttachedError, SourceNotFoundError, StoreError, StoreUnavailableError,
-        VoiceBackendNotConfiguredError, VoiceNotConfiguredError, WebhookError, WebhookRefused,
-        WrongLoopError,
+        ConfigurationError, ConflictError, EventRefusedError, ForeignDatabaseError,
+        IdentityNotFoundError, InvalidInputError, InvalidMetadataError, InvalidReturnError,
+        InvalidTransitionError, KitClosedError, LockCycleError, LockTimeoutError,
+        MissingDependencyError, NotFoundError, ParticipantNotFoundError, ProviderDeliveryError,
+        ProviderError, RoomClosedError, RoomKitError, RoomNotFoundError, SchemaChangedError,
+        SchemaTooNewError, SourceAlreadyAttachedError, SourceNotFoundError, StoreError,
+        StoreUnavailableError, VoiceBackendNotConfiguredError, VoiceNotConfiguredError,
+        WebhookError, WebhookRefused, WrongLoopError,
     )
     from roomkit.identity.base import IdentityResolver
     from roomkit.identity.mock import MockIdentityResolver
@@ -53,7 +56,8 @@ if TYPE_CHECKING:
     )
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import (
-        DeliveryResult, DeliveryStatus, InboundMessage, InboundResult, ProviderResult,
+        AcceptResult, DeliveryResult, DeliveryStatus, InboundMessage, InboundResult,
+        ProviderResult,
     )
     from roomkit.models.enums import (
         Access, ChannelCategory, ChannelDirection, ChannelMediaType, ChannelType, DeleteType,
@@ -97,50 +101,58 @@ if TYPE_CHECKING:
         ConversationReferenceStore, InMemoryConversationReferenceStore,
     )
     from roomkit.providers.teams.mock import MockTeamsProvider
-    from roomkit.providers.webhook import Signal, WebhookHandler, WebhookRequest, WebhookResponse
+    from roomkit.providers.webhook import (
+        Signal, WebhookHandler, WebhookRequest, WebhookResponse,
+    )
     from roomkit.providers.whatsapp.base import WhatsAppProvider
     from roomkit.providers.whatsapp.mock import MockWhatsAppProvider
     from roomkit.realtime.base import (
         EphemeralCallback, EphemeralEvent, EphemeralEventType, RealtimeBackend,
     )
     from roomkit.realtime.memory import InMemoryRealtime
+    from roomkit.realtime.redis import RedisRealtime
     from roomkit.sources.base import (
         BaseSourceProvider, EmitCallback, SourceHealth, SourceProvider, SourceStatus,
     )
     from roomkit.store.base import ConversationStore
+    from roomkit.store.durable import DeadLetter, DurableStore, QueueStats
     from roomkit.store.memory import InMemoryStore
+    from roomkit.store.postgres import PostgresStore
+    from roomkit.store.sqlite import SQLiteStore
 
 __all__ = [
     "AIChannel", "AIContext", "AIImagePart", "AIMessage", "AIPart", "AIProvider", "AIResponse",
     "AITextPart", "AIThinkingPart", "AITool", "AIToolCall", "AIToolCallPart",
-    "AIToolResultPart", "Access", "AudioContent", "BaseSourceProvider", "Channel",
-    "ChannelBinding", "ChannelCapabilities", "ChannelCategory", "ChannelData",
+    "AIToolResultPart", "AcceptResult", "Access", "AudioContent", "BaseSourceProvider",
+    "Channel", "ChannelBinding", "ChannelCapabilities", "ChannelCategory", "ChannelData",
     "ChannelDirection", "ChannelMediaType", "ChannelNotFoundError",
     "ChannelNotRegisteredError", "ChannelOutput", "ChannelType", "CircuitBreaker", "Clock",
     "CommitOutcomeUnknown", "CompositeContent", "ConfigurationError", "ConflictError",
-    "ContentTranscoder", "ConversationReferenceStore", "ConversationStore",
+    "ContentTranscoder", "ConversationReferenceStore", "ConversationStore", "DeadLetter",
     "DefaultContentTranscoder", "DefaultInboundRoomRouter", "DeleteContent", "DeleteType",
-    "DeliveryMode", "DeliveryResult", "DeliveryStatus", "EditContent", "EmailChannel",
-    "EmailProvider", "EmitCallback", "EphemeralCallback", "EphemeralEvent",
+    "DeliveryMode", "DeliveryResult", "DeliveryStatus", "DurableStore", "EditContent",
+    "EmailChannel", "EmailProvider", "EmitCallback", "EphemeralCallback", "EphemeralEvent",
     "EphemeralEventType", "EventContent", "EventRefusedError", "EventRouter", "EventSource",
-    "EventStatus", "EventType", "FrameworkEvent", "FrameworkEventType", "HOOK_SPECS",
-    "HTTPChannel", "HTTPProvider", "HookEngine", "HookExecution", "HookRegistration",
-    "HookResult", "HookSpec", "HookTrigger", "IdentificationStatus", "Identity",
-    "IdentityHookResult", "IdentityNotFoundError", "IdentityResolver", "IdentityResult",
-    "InMemoryConversationReferenceStore", "InMemoryLockManager", "InMemoryRealtime",
-    "InMemoryStore", "InboundMessage", "InboundResult", "InboundRoomRouter", "InjectedEvent",
-    "InvalidInputError", "InvalidMetadataError", "InvalidReturnError",
-    "InvalidTransitionError", "KitClosedError", "LocationContent", "LockCycleError",
-    "LockTimeoutError", "ManualClock", "MediaContent", "MessengerChannel", "MessengerProvider",
-    "MissingDependencyError", "MockAIProvider", "MockEmailProvider", "MockHTTPProvider",
-    "MockIdentityResolver", "MockMessengerProvider", "MockRCSProvider", "MockSMSProvider",
-    "MockTeamsProvider", "MockWhatsAppProvider", "NotFoundError", "Observation", "Participant",
-    "ParticipantNotFoundError", "ParticipantRole", "ParticipantStatus",
-    "ProviderDeliveryError", "ProviderError", "ProviderResult", "RCSChannel",
+    "EventStatus", "EventType", "ForeignDatabaseError", "FrameworkEvent", "FrameworkEventType",
+    "HOOK_SPECS", "HTTPChannel", "HTTPProvider", "HookEngine", "HookExecution",
+    "HookRegistration", "HookResult", "HookSpec", "HookTrigger", "IdentificationStatus",
+    "Identity", "IdentityHookResult", "IdentityNotFoundError", "IdentityResolver",
+    "IdentityResult", "InMemoryConversationReferenceStore", "InMemoryLockManager",
+    "InMemoryRealtime", "InMemoryStore", "InboundMessage", "InboundResult",
+    "InboundRoomRouter", "InjectedEvent", "InvalidInputError", "InvalidMetadataError",
+    "InvalidReturnError", "InvalidTransitionError", "KitClosedError", "KitStats",
+    "LocationContent", "LockCycleError", "LockTimeoutError", "ManualClock", "MediaContent",
+    "MessengerChannel", "MessengerProvider", "MissingDependencyError", "MockAIProvider",
+    "MockEmailProvider", "MockHTTPProvider", "MockIdentityResolver", "MockMessengerProvider",
+    "MockRCSProvider", "MockSMSProvider", "MockTeamsProvider", "MockWhatsAppProvider",
+    "NotFoundError", "Observation", "Participant", "ParticipantNotFoundError",
+    "ParticipantRole", "ParticipantStatus", "PostgresLockManager", "PostgresStore",
+    "ProviderDeliveryError", "ProviderError", "ProviderResult", "QueueStats", "RCSChannel",
     "RCSDeliveryResult", "RCSProvider", "ROOM_TRANSITIONS", "RateLimit", "RealtimeBackend",
-    "Reason", "RetryPolicy", "RichContent", "Room", "RoomClosedError", "RoomContext",
-    "RoomEvent", "RoomKit", "RoomKitError", "RoomLockManager", "RoomNotFoundError",
-    "RoomStatus", "RoomTimers", "SMSChannel", "SMSProvider", "SchemaTooNewError", "Signal",
+    "Reason", "RedisLockManager", "RedisRealtime", "RetryPolicy", "RichContent", "Room",
+    "RoomClosedError", "RoomContext", "RoomEvent", "RoomKit", "RoomKitError",
+    "RoomLockManager", "RoomNotFoundError", "RoomStatus", "RoomTimers", "SMSChannel",
+    "SMSProvider", "SQLiteStore", "SchemaChangedError", "SchemaTooNewError", "Signal",
     "SourceAlreadyAttachedError", "SourceHealth", "SourceNotFoundError", "SourceProvider",
     "SourceStatus", "StoreError", "StoreUnavailableError", "StreamCollector", "StreamDelta",
     "StreamDone", "StreamEnd", "StreamEvent", "StreamTextDelta", "StreamThinkingDelta",
@@ -173,20 +185,23 @@ if not TYPE_CHECKING:
         "roomkit.core.hooks": "HookEngine HookRegistration",
         "roomkit.core.inbound_router": "DefaultInboundRoomRouter InboundRoomRouter",
         "roomkit.core.locks": "InMemoryLockManager RoomLockManager",
+        "roomkit.core.pipeline.desk": "KitStats",
+        "roomkit.core.postgres_locks": "PostgresLockManager",
         "roomkit.core.rate_limiter": "TokenBucketRateLimiter",
+        "roomkit.core.redis_locks": "RedisLockManager",
         "roomkit.core.router": "ContentTranscoder",
         "roomkit.core.transcoder": "DefaultContentTranscoder",
         "roomkit.exceptions": (
             "ChannelNotFoundError ChannelNotRegisteredError CommitOutcomeUnknown "
-            "ConfigurationError ConflictError EventRefusedError IdentityNotFoundError "
-            "InvalidInputError InvalidMetadataError InvalidReturnError "
-            "InvalidTransitionError KitClosedError LockCycleError LockTimeoutError "
-            "MissingDependencyError NotFoundError ParticipantNotFoundError "
+            "ConfigurationError ConflictError EventRefusedError ForeignDatabaseError "
+            "IdentityNotFoundError InvalidInputError InvalidMetadataError "
+            "InvalidReturnError InvalidTransitionError KitClosedError LockCycleError "
+            "LockTimeoutError MissingDependencyError NotFoundError ParticipantNotFoundError "
             "ProviderDeliveryError ProviderError RoomClosedError RoomKitError "
-            "RoomNotFoundError SchemaTooNewError SourceAlreadyAttachedError "
-            "SourceNotFoundError StoreError StoreUnavailableError "
-            "VoiceBackendNotConfiguredError VoiceNotConfiguredError WebhookError "
-            "WebhookRefused WrongLoopError "
+            "RoomNotFoundError SchemaChangedError SchemaTooNewError "
+            "SourceAlreadyAttachedError SourceNotFoundError StoreError "
+            "StoreUnavailableError VoiceBackendNotConfiguredError VoiceNotConfiguredError "
+            "WebhookError WebhookRefused WrongLoopError "
         ),
         "roomkit.identity.base": "IdentityResolver",
         "roomkit.identity.mock": "MockIdentityResolver",
@@ -195,7 +210,8 @@ if not TYPE_CHECKING:
         ),
         "roomkit.models.context": "RoomContext",
         "roomkit.models.delivery": (
-            "DeliveryResult DeliveryStatus InboundMessage InboundResult ProviderResult "
+            "AcceptResult DeliveryResult DeliveryStatus InboundMessage InboundResult "
+            "ProviderResult "
         ),
         "roomkit.models.enums": (
             "Access ChannelCategory ChannelDirection ChannelMediaType ChannelType "
@@ -246,11 +262,15 @@ if not TYPE_CHECKING:
             "EphemeralCallback EphemeralEvent EphemeralEventType RealtimeBackend "
         ),
         "roomkit.realtime.memory": "InMemoryRealtime",
+        "roomkit.realtime.redis": "RedisRealtime",
         "roomkit.sources.base": (
             "BaseSourceProvider EmitCallback SourceHealth SourceProvider SourceStatus "
         ),
         "roomkit.store.base": "ConversationStore",
+        "roomkit.store.durable": "DeadLetter DurableStore QueueStats",
         "roomkit.store.memory": "InMemoryStore",
+        "roomkit.store.postgres": "PostgresStore",
+        "roomkit.store.sqlite": "SQLiteStore",
     }
     # isort: on
     # fmt: on

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ChannelOutput,
         ConversationStore,
         Room,
+        RoomContext,
         RoomEvent,
     )
 
@@ -135,10 +136,15 @@ class DedupBeforeCommit(StoreWrapper):
         super().__init__(inner)
         self._asked: dict[str, int] = {}
 
-    async def find_event_by_key(self, room_id: str, key: str) -> RoomEvent | None:
+    async def look(
+        self, room_id: str, *, known: RoomContext | None = None, key: str | None = None
+    ) -> tuple[RoomContext | None, RoomEvent | None]:
         """Remember the question: preparing and admitting ask once each."""
+        context, _ = await super().look(room_id, known=known)
+        if key is None:
+            return context, None
         self._asked[key] = self._asked.get(key, 0) + 1
-        return make_event(room_id, "first") if self._asked[key] > 2 else None
+        return context, make_event(room_id, "first") if self._asked[key] > 2 else None
 
 
 class ForgottenCounter(StoreWrapper):

@@ -89,7 +89,7 @@ class World:
         heard: What the connection of the WebSocket got.
     """
 
-    def __init__(self, store: ConversationStore, inner: InMemoryStore, **options: Any) -> None:
+    def __init__(self, store: ConversationStore, inner: ConversationStore, **options: Any) -> None:
         self.inner = inner
         self.locks = WatchedLocks()
         resolver = _SlowResolver({"alice": Identity(id="alice-id")})
@@ -259,3 +259,12 @@ async def make_world(wrap: Callable[[InMemoryStore], ConversationStore], **optio
     """Return a world on a new store."""
     inner = InMemoryStore()
     return await World(wrap(inner), inner, **options).build()
+
+
+async def eventually(true: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """Wait until something is so; a worker may need a turn of a second, or a few."""
+    for _ in range(750):
+        if await true():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("not so in all this time")

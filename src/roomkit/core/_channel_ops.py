@@ -31,7 +31,8 @@ class ChannelOpsMixin(HelpersMixin):
     async def unregister_channel(self, channel_id: str) -> None:
         """Take a channel out of the kit and close it.
 
-        Its bindings stay; what is still to be delivered to it is skipped.
+        Its bindings stay; what is still to be delivered to it is skipped, or with a
+        durable store waits for another process that has the channel.
 
         Raises:
             ChannelNotRegisteredError: No such channel.

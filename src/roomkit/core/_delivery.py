@@ -17,7 +17,7 @@ from roomkit.core.circuit_breaker import CircuitBreaker
 from roomkit.core.retry import retry_delay
 from roomkit.core.transcoder import DefaultContentTranscoder, adapt
 from roomkit.exceptions import InvalidReturnError, ProviderDeliveryError, ProviderError
-from roomkit.models.channel import ChannelOutput
+from roomkit.models.channel import ChannelOutput, RetryPolicy
 from roomkit.models.reasons import Reason
 
 if TYPE_CHECKING:
@@ -33,28 +33,45 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("roomkit.delivery")
 
-SENT, FAILED, SKIPPED = "sent", "failed", "skipped"
+SENT, FAILED, SKIPPED, RETRY = "sent", "failed", "skipped", "retrying"
 
 # Refusals of ours, not failures of the vendor: they neither trip the breaker nor are retried.
 _NOTHING_TO_SEND = frozenset({Reason.EMPTY_MESSAGE, "unsupported_media"})
 _NOT_THE_VENDOR = _NOTHING_TO_SEND | {Reason.NO_RECIPIENT}
+_NEVER_AGAIN = _NOT_THE_VENDOR | {Reason.TRANSCODING_FAILED}
 
 _NOTHING = ChannelOutput.empty()
+
+SHORTEST_RETRY = 0.2
+"""Seconds a recorded delivery waits at least for a breaker."""
+
+LONGEST_TURN = 5.0
+"""Seconds a recorded delivery waits in its lane for the limiter; a longer turn is taken later."""
 
 
 class Outcome:
     """How one delivery or reaction ended.
 
     Attributes:
-        status: ``sent``, ``failed`` or ``skipped``.
+        status: ``sent``, ``failed``, ``skipped``, or ``retrying`` when it waits in its record for
+            another attempt.
         error: The reason or error code, unless sent.
         provider_message_id: The vendor's id, when it gave one.
         attempts: How often it was tried.
         output: What the channel answered.
         exception: What it raised last.
+        retry_in: Seconds until the next attempt, for ``retrying``.
     """
 
-    __slots__ = ("attempts", "error", "exception", "output", "provider_message_id", "status")
+    __slots__ = (
+        "attempts",
+        "error",
+        "exception",
+        "output",
+        "provider_message_id",
+        "retry_in",
+        "status",
+    )
 
     def __init__(
         self,
@@ -64,6 +81,7 @@ class Outcome:
         attempts: int = 0,
         output: ChannelOutput = _NOTHING,
         exception: BaseException | None = None,
+        retry_in: float | None = None,
     ) -> None:
         self.status = status
         self.error = error
@@ -71,6 +89,7 @@ class Outcome:
         self.attempts = attempts
         self.output = output
         self.exception = exception
+        self.retry_in = retry_in
 
     def __repr__(self) -> str:
         return f"Outcome({self.status!r}, error={self.error!r}, attempts={self.attempts})"
@@ -168,14 +187,16 @@ class Sender:
         binding: ChannelBinding,
         context: RoomContext,
         delivery_id: str | None,
+        tried: int | None = None,
     ) -> Outcome:
         """Let a channel react to an event, once.
 
         Without a ``delivery_id`` the channel is not told that a delivery of ours is under
         way: it then contains its own failures, as for any direct call.
         """
-        outcome = Outcome(SENT, attempts=1)
-        token = delivery_scope.set(Delivery(delivery_id) if delivery_id is not None else None)
+        outcome = Outcome(SENT, attempts=1 + (tried or 0))
+        delivery = Delivery(delivery_id, outcome.attempts) if delivery_id is not None else None
+        token = delivery_scope.set(delivery)
         try:
             coro = channel.on_event(event, binding, context)
             outcome.output = _checked(await bounded(coro, self._reaction_timeout))
@@ -187,6 +208,8 @@ class Sender:
             _fail(outcome, exc)
         finally:
             delivery_scope.reset(token)
+        if tried is not None:
+            _put_off(outcome, channel, binding)
         return outcome
 
     async def deliver(
@@ -196,24 +219,39 @@ class Sender:
         binding: ChannelBinding,
         context: RoomContext,
         delivery_id: str | None,
+        tried: int | None = None,
     ) -> Outcome:
-        """Bring an event to a channel, with the binding's rate limit and retry policy."""
+        """Bring an event to a channel, with the binding's rate limit and retry policy.
+
+        Args:
+            channel: The channel.
+            adapted: The event.
+            binding: Its place in the room.
+            context: The room.
+            delivery_id: Stays the same over attempts.
+            tried: How often it was tried before, where a store keeps a record of it: then
+                there is one attempt, and what may be tried again comes back as ``retrying``.
+                None: all attempts are made here.
+        """
         made = adapted.made(binding)
         event = made[1] if made else await adapted.for_target(self.transcoder, binding)
         if event is None:
             return Outcome(FAILED, Reason.TRANSCODING_FAILED)
         breaker = self.breaker(channel.channel_id)
+        if tried is not None and (wait := self._turn(channel, binding)) > LONGEST_TURN:
+            return Outcome(RETRY, Reason.RATE_LIMITED, attempts=tried, retry_in=wait)
         if not breaker.allow_request():
-            return Outcome(FAILED, Reason.CIRCUIT_OPEN)
+            return _broken(breaker, tried)
         settled = False
         try:
             if binding.rate_limit is not None:
                 # Waiting for its turn is not the channel's failure: no timeout here.
                 await self.limiter.wait(channel.channel_id, binding.rate_limit)
-            if binding.retry_policy is None:
-                delivery = Delivery(delivery_id) if delivery_id is not None else None
+            if tried is not None or binding.retry_policy is None:
+                attempt = 1 + (tried or 0)
+                delivery = Delivery(delivery_id, attempt) if delivery_id is not None else None
                 outcome = await self._attempt(channel, event, binding, context, delivery)
-                outcome.attempts = 1
+                outcome.attempts = attempt
             else:
                 outcome = await self._attempts(channel, event, binding, context, delivery_id)
             if outcome.status == SENT:
@@ -226,7 +264,14 @@ class Sender:
             if not settled and not breaker.is_closed:
                 # The probe of a half-open breaker taught nothing; let another one try.
                 breaker.record_abandoned()
+        if tried is not None:
+            _put_off(outcome, channel, binding)
         return outcome
+
+    def _turn(self, channel: Channel, binding: ChannelBinding) -> float:
+        """Return the seconds until the limiter lets the next delivery through."""
+        limit = binding.rate_limit
+        return 0.0 if limit is None else self.limiter.delay(channel.channel_id, limit)
 
     async def _attempts(
         self,
@@ -313,6 +358,27 @@ def _fail(outcome: Outcome, error: BaseException) -> None:
             outcome.status = SKIPPED
         if error.ambiguous:
             outcome.error = Reason.AMBIGUOUS
+
+
+def _broken(breaker: CircuitBreaker, tried: int | None) -> Outcome:
+    """Return the outcome of a delivery an open breaker does not let through.
+
+    A recorded one waits for it in its record, and no attempt is spent.
+    """
+    if tried is None:
+        return Outcome(FAILED, Reason.CIRCUIT_OPEN)
+    wait = max(breaker.retry_after, SHORTEST_RETRY)
+    return Outcome(RETRY, Reason.CIRCUIT_OPEN, attempts=tried, retry_in=wait)
+
+
+def _put_off(outcome: Outcome, channel: Channel, binding: ChannelBinding) -> None:
+    """Turn a failure that may be tried again into one that waits for that."""
+    policy = binding.retry_policy or RetryPolicy()
+    if outcome.status != FAILED or outcome.attempts > policy.max_retries:
+        return
+    if outcome.error not in _NEVER_AGAIN and _repeatable(channel, outcome):
+        outcome.status = RETRY
+        outcome.retry_in = retry_delay(policy, outcome.exception, outcome.attempts - 1)
 
 
 def _repeatable(channel: Channel, outcome: Outcome) -> bool:

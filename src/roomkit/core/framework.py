@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Self
 
 from roomkit._aio import TaskSet, close_all
@@ -16,12 +17,14 @@ from roomkit.core._realtime_ops import RealtimeOpsMixin
 from roomkit.core._room_lifecycle import RoomLifecycleMixin
 from roomkit.core._source_ops import SourceOpsMixin
 from roomkit.core._voice_ops import VoiceOpsMixin
+from roomkit.core._work_ops import WorkOpsMixin
 from roomkit.core.hooks import HookEngine
 from roomkit.core.inbound_router import DefaultInboundRoomRouter
 from roomkit.core.locks import InMemoryLockManager
 from roomkit.core.pipeline.admit import Gatekeeper
 from roomkit.core.pipeline.context import Limits, Parts
 from roomkit.core.pipeline.identify import Identifier
+from roomkit.core.pipeline.rounds import Rounds
 from roomkit.core.pipeline.runner import Pipeline
 from roomkit.core.rate_limiter import TokenBucketRateLimiter
 from roomkit.core.services.announcer import Announcer
@@ -75,6 +78,8 @@ if TYPE_CHECKING:
     from roomkit.realtime.base import RealtimeBackend
     from roomkit.store.base import ConversationStore
 
+logger = logging.getLogger("roomkit.framework")
+
 __all__ = [
     "ChannelNotFoundError",
     "ChannelNotRegisteredError",
@@ -101,12 +106,13 @@ class RoomKit(
     RealtimeOpsMixin,
     SourceOpsMixin,
     VoiceOpsMixin,
+    WorkOpsMixin,
     HelpersMixin,
 ):
     """Conversations over many channels, in rooms.
 
     Making one needs no running event loop; it then serves the loop it is first used on.
-    ``async with RoomKit() as kit`` closes it at the end.
+    ``async with RoomKit() as kit`` starts it (see ``start``) and closes it at the end.
 
     Args:
         store: Where conversations are kept. Default: in memory.
@@ -132,6 +138,8 @@ class RoomKit(
             to the room wait and are then refused ``overloaded``.
         resume_paused_rooms: Whether a message wakes a paused room instead of opening a new
             one.
+        timer_interval: Seconds between two looks for rooms whose silence has lasted long
+            enough, once the kit is started; None: only ``check_all_timers`` looks.
     """
 
     def __init__(
@@ -158,17 +166,18 @@ class RoomKit(
         lock_timeout: float = 30.0,
         lane_limit: int = 1000,
         resume_paused_rooms: bool = False,
+        timer_interval: float | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._store = store or InMemoryStore()
         self._realtime = realtime or InMemoryRealtime()
         self._hook_engine = HookEngine()
         limits = Limits(
-            max_chain_depth=max_chain_depth,
-            identity=identity_timeout,
-            process=process_timeout,
-            commit=commit_timeout,
-            settle=settle_timeout,
+            max_chain_depth,
+            identity_timeout,
+            process_timeout,
+            commit_timeout,
+            settle_timeout,
             lane=lane_limit,
         )
         sender = Sender(
@@ -185,14 +194,22 @@ class RoomKit(
             recipient_key_of=registry.recipient_key,
         )
         locks = lock_manager or InMemoryLockManager()
-        parts = self._wire_parts(registry, router, RoomGuard(locks, lock_timeout), sender, limits)
-        self._wire_faces(
-            parts,
-            Identifier(parts, identity_resolver, identity_channel_types),
-            resume_paused_rooms,
-        )
+        _warn_of_local_locks(self._store, locks)
+        guard = RoomGuard(locks, lock_timeout)
+        parts = self._wire_parts(registry, router, guard, sender, limits)
+        identifier = Identifier(parts, identity_resolver, identity_channel_types)
+        self._wire_faces(parts, identifier, resume_paused_rooms, timer_interval)
+        self._voice_sessions = self._wire_voice(parts, stt, tts, voice)
+
+    def _wire_voice(
+        self,
+        parts: Parts,
+        stt: SpeechToText | None,
+        tts: TextToSpeech | None,
+        voice: AudioBackend | None,
+    ) -> VoiceSessions:
         rooms, bindings = self._room_desk.rooms, self._channel_desk.bindings
-        self._voice_sessions = VoiceSessions(stt, tts, voice, registry, rooms, bindings, parts.bus)
+        return VoiceSessions(stt, tts, voice, parts.registry, rooms, bindings, parts.bus)
 
     def _wire_parts(
         self,
@@ -224,7 +241,13 @@ class RoomKit(
             limits=limits,
         )
 
-    def _wire_faces(self, parts: Parts, identifier: Identifier, resume_paused: bool) -> None:
+    def _wire_faces(
+        self,
+        parts: Parts,
+        identifier: Identifier,
+        resume_paused: bool,
+        timer_interval: float | None,
+    ) -> None:
         """Build what the mixins are the faces of."""
         store, clock, bus = parts.store, parts.clock, parts.bus
         common = (store, parts.timeline, parts.guard, parts.announcer)
@@ -241,7 +264,11 @@ class RoomKit(
             receipts,
             resume_paused=resume_paused,
         )
-        self._lifecycle = Lifecycle(store, lambda: not len(self._pipeline.lanes))
+        pipeline = self._pipeline
+        if timer_interval is not None:
+            pipeline.worker.add(Rounds("roomkit-timers", rooms.timer_round, timer_interval, clock))
+        self._lifecycle = Lifecycle(store, lambda: not len(pipeline.lanes), pipeline.lease.begin)
+        self._work = pipeline.desk
         self._messages = Messages(self._pipeline, rooms, bindings, receipts, clock)
         self._room_desk = RoomDesk(store, rooms, Participants(*common, clock))
         host = EngineHost(
@@ -334,7 +361,7 @@ class RoomKit(
             raise
 
     async def __aenter__(self) -> Self:
-        await self._lifecycle.ready()
+        await self.start()
         return self
 
     async def __aexit__(
@@ -344,3 +371,13 @@ class RoomKit(
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _warn_of_local_locks(store: ConversationStore, locks: RoomLockManager) -> None:
+    if store.shared and isinstance(locks, InMemoryLockManager):
+        logger.warning(
+            "%s is shared between machines but the lock manager is not: nothing is lost or "
+            "doubled, yet gates of one room may run at the same time in two processes; give "
+            "RoomKit a RedisLockManager or a PostgresLockManager",
+            type(store).__name__,
+        )

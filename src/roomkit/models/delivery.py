@@ -71,6 +71,19 @@ class InboundResult(BaseModel, defer_build=True):
     reason: str | None = None
 
 
+class AcceptResult(BaseModel, defer_build=True):
+    """What became of a message given to ``RoomKit.accept``.
+
+    Attributes:
+        id: The inbox row's id, as it stands in the dead letters should it come to that.
+        duplicate: Whether the channel had accepted a message of this key before; nothing was
+            changed then.
+    """
+
+    id: str
+    duplicate: bool = False
+
+
 class DeliveryResult(BaseModel, defer_build=True):
     """What became of the delivery to one channel."""
 

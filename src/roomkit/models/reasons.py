@@ -22,6 +22,7 @@ class Reason(StrEnum):
     CHAIN_DEPTH = "event_chain_depth_limit"
     LOOP_CAP = "reentry_loop_cap"
     LEASE_LOST = "lease_lost"
+    STALE = "stale_context"
     # Of a delivery.
     DETACHED = "detached"
     NO_ACCESS = "no_access"
@@ -35,4 +36,5 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous"
     TRANSCODING_FAILED = "transcoding_failed"
     CIRCUIT_OPEN = "circuit_breaker_open"
+    RATE_LIMITED = "rate_limited"
     SHUTDOWN = "shutdown"

@@ -53,6 +53,7 @@ class Gatekeeper:
         *,
         joining: Joining | None = None,
         cause: RoomEvent | None = None,
+        is_new: bool = False,
     ) -> Admission | Refusal:
         """Return what is to be committed for an event, or why nothing is.
 
@@ -63,8 +64,9 @@ class Gatekeeper:
             hold: The lock.
             joining: Who joins with it.
             cause: The event it answers, for an answer.
+            is_new: Whether its key is known to be new to the room.
         """
-        if event.idempotency_key is not None:
+        if event.idempotency_key is not None and not is_new:
             first = await self._parts.store.find_event_by_key(event.room_id, event.idempotency_key)
             if first is not None:
                 return duplicate_of(first)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from roomkit._aio import bounded
 from roomkit._logging import ids
 from roomkit.core.pipeline.context import Admission
+from roomkit.core.pipeline.deliver import ClaimLost
 from roomkit.core.pipeline.door import clean_event
-from roomkit.exceptions import RoomNotFoundError
+from roomkit.exceptions import EventRefusedError, RoomNotFoundError
 from roomkit.models.enums import ChannelCategory
 from roomkit.models.reasons import Reason
+from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus, delivery_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,26 +88,57 @@ class Answers:
     ) -> None:
         room_id = entry.key[0]
         async with self._parts.guard.hold(room_id) as hold:
-            admissions = await bounded(
-                self._admit(answers, entry, hold), self._parts.limits.process
-            )
             stored: list[Node] = []
             # Deferred before the commit defers its lanes: a stream ends before the whole comes.
             hold.defer(lambda: self._end_streams(shown, stored))
-            tasks, observations = output.tasks, output.observations
-            for batch in _batches(admissions):
-                committed = await self._committer.commit(
-                    batch,
-                    hold,
-                    room_id=room_id,
-                    parent=entry.node,
-                    tasks=tasks,
-                    observations=observations,
-                    open_required=False,
-                    then=partial(self._after_commit, batch, hold),
+            for last in (False, True):
+                admissions = await bounded(
+                    self._admit(answers, entry, hold), self._parts.limits.process
                 )
-                stored += committed.nodes
-                tasks, observations = [], []
+                if not last and self._parts.guard.lost(room_id):
+                    continue
+                if await self._commit(_batches(admissions), hold, entry, output, stored):
+                    return
+            raise EventRefusedError(Reason.ROOM_CLOSED, room_id)
+
+    async def _commit(
+        self,
+        batches: list[list[Admission]],
+        hold: Hold,
+        entry: Entry,
+        output: ChannelOutput,
+        stored: list[Node],
+    ) -> bool:
+        """Store answers, the end of the reaction with the last of them.
+
+        Returns:
+            False when nothing was stored, since another process closed the room meanwhile.
+
+        Raises:
+            ClaimLost: Another worker answers in our place.
+        """
+        tasks, observations = output.tasks, output.observations
+        for number, batch in enumerate(batches):
+            committed = await self._committer.commit(
+                batch,
+                hold,
+                room_id=entry.key[0],
+                parent=entry.node,
+                tasks=tasks,
+                observations=observations,
+                open_required=number == 0,
+                then=partial(self._after_commit, batch, hold),
+                finishes=_finishes(entry) if number == len(batches) - 1 else (),
+            )
+            refused = committed.result.refused
+            if refused == Reason.LEASE_LOST:
+                raise ClaimLost
+            if refused is not None:
+                return False
+            stored += committed.nodes
+            tasks, observations = [], []
+        entry.ended |= entry.pending() & {DeliveryKind.REACT}
+        return True
 
     async def _admit(self, answers: list[RoomEvent], entry: Entry, hold: Hold) -> list[Admission]:
         context = await self._parts.store.load_context(entry.key[0])
@@ -154,6 +187,26 @@ class Answers:
                 self._parts.tasks.start(
                     streams.end(stream_id, event_id, retracted=event_id is None)
                 )
+
+
+def _finishes(entry: Entry) -> tuple[DeliveryFinish, ...]:
+    """Return the end of the reaction, where a store keeps a record of it."""
+    kind = DeliveryKind.REACT
+    if kind not in entry.pending():
+        return ()
+    event_id, (room_id, channel_id) = entry.event.id, entry.key
+    return (
+        DeliveryFinish(
+            delivery_id(event_id, channel_id, kind),
+            event_id,
+            channel_id,
+            kind,
+            RecordStatus.DONE,
+            owner=entry.owner,
+            attempts=1 + entry.tried.get(kind, 0),
+            room_id=room_id,
+        ),
+    )
 
 
 def _stream_id(event: RoomEvent) -> str | None:

@@ -7,22 +7,23 @@ filled before anybody else can commit to the room, and run once its lock is free
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from roomkit.core._delivery import Adapted
 from roomkit.core.event_router import plan_targets
 from roomkit.core.pipeline.context import Admission
 from roomkit.core.pipeline.lanes import Entry
-from roomkit.core.pipeline.record import delivery_id
 from roomkit.core.pipeline.settlement import Node
 from roomkit.exceptions import EventRefusedError
-from roomkit.models.enums import ChannelCategory, EventType
+from roomkit.models.enums import EventType
 from roomkit.models.reasons import Reason
-from roomkit.store.commit import CommitBatch, DeliveryKind, DeliveryPlan
+from roomkit.store.commit import CommitBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from roomkit.core.pipeline.booking import Booking, BookingDesk
     from roomkit.core.pipeline.context import Parts
     from roomkit.core.pipeline.lanes import Lanes
     from roomkit.core.pipeline.report import Reporter
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.task import Observation, Task
-    from roomkit.store.commit import CommitResult
+    from roomkit.store.commit import CommitResult, DeliveryFinish
 
 
 class Committed:
@@ -49,10 +50,11 @@ class Committed:
 class Committer:
     """Writes admitted events and hands them to the lanes."""
 
-    def __init__(self, parts: Parts, lanes: Lanes, reporter: Reporter) -> None:
+    def __init__(self, parts: Parts, lanes: Lanes, reporter: Reporter, desk: BookingDesk) -> None:
         self._parts = parts
         self._lanes = lanes
         self._reporter = reporter
+        self._desk = desk
 
     async def commit(
         self,
@@ -65,18 +67,23 @@ class Committer:
         observations: Sequence[Observation] = (),
         open_required: bool = True,
         then: Callable[[], None] | None = None,
+        finishes: Sequence[DeliveryFinish] = (),
+        inbox_id: str | None = None,
+        guard: int | None = None,
     ) -> Committed:
         """Store admitted events in one batch, under the room's lock.
 
         Args:
             admissions: In order; all of one room.
-            hold: The lock: the lanes run after its release.
-            room_id: The room.
+            hold: The lock of ``room_id``: the lanes run after its release.
             parent: The cause's node, for answers.
             tasks: Effects of the answering channel, stored with its answers.
             observations: Likewise.
             open_required: Refuse when the room was closed meanwhile.
             then: Called in one piece with the commit, when it was made.
+            finishes: Deliveries that end with it.
+            inbox_id: The inbox row that ends with it.
+            guard: Refuse when the room has changed since it was peeked at.
         """
         events: list[RoomEvent] = []
         for admission in admissions:
@@ -88,13 +95,25 @@ class Committer:
                 if injected.event.room_id == room_id
             ]
         nodes: list[Node] = []
+        booking = self._book(admissions)
 
         def settle_in(result: CommitResult) -> None:
-            self._enter_lanes(admissions, result, hold, parent, nodes)
+            self._enter_lanes(admissions, result, hold, parent, nodes, booking)
+            if booking is not None:
+                booking.settle(room_id, result)
             if then is not None:
                 then()
 
         batch = self._batch(admissions, tuple(events), room_id, tasks, observations, open_required)
+        if booking is not None:
+            batch = replace(
+                batch,
+                deliveries=tuple(booking.plans),
+                owner=booking.owner,
+                finishes=tuple(finishes),
+                inbox_id=inbox_id,
+                guard=guard,
+            )
         result = await self._parts.timeline.commit(batch, settle_in)
         return Committed(result, nodes)
 
@@ -113,10 +132,18 @@ class Committer:
             node = self._node(admission, result.events[0], None)
             node.from_outside = False
             nodes.append(node)
-            entries = self._injected(admission, node, injected, result.events[0])
+            stored = result.events[0]
+            entries = self._injected(admission, node, injected, stored, result, booking)
             self._enqueue(entries, nodes, hold)
+            if booking is not None:
+                booking.settle(event.room_id, result)
 
+        booking = self._desk.open()
         batch = CommitBatch(room_id=event.room_id, events=(event,))
+        if booking is not None:
+            for binding in _bound(context, injected):
+                booking.plan(event, binding, direct=True)
+            batch = replace(batch, deliveries=tuple(booking.plans), owner=booking.owner)
         result = await self._parts.timeline.commit(batch, settle_in)
         if result.refused is not None:
             raise EventRefusedError(str(result.refused), event.room_id)
@@ -166,42 +193,22 @@ class Committer:
             activity_at=self._parts.clock.now() if said else None,
             tasks=all_tasks,
             observations=all_observations,
-            deliveries=self._plans(admissions) if self._parts.store.durable else (),
         )
 
-    def _plans(self, admissions: Sequence[Admission]) -> tuple[DeliveryPlan, ...]:
-        """Return the delivery records a durable store keeps with the events."""
-        plans: list[DeliveryPlan] = []
+    def _book(self, admissions: Sequence[Admission]) -> Booking | None:
+        """Plan the delivery records of a batch, where the store keeps them."""
+        booking = self._desk.open()
+        if booking is None:
+            return None
         for admission in admissions:
             event = admission.event
             for binding in self._targets(admission):
-                plans += self._records(event, binding, direct=False)
+                booking.plan(event, binding, direct=False)
             for injected in admission.injected:
-                if injected.event.room_id != event.room_id:
-                    continue
-                for binding in _bound(admission.context, injected):
-                    plans += self._records(injected.event, binding, direct=True)
-        return tuple(plans)
-
-    def _records(
-        self, event: RoomEvent, binding: ChannelBinding, *, direct: bool
-    ) -> list[DeliveryPlan]:
-        channel = self._parts.registry.channels.get(binding.channel_id)
-        kinds = []
-        if channel is not None and channel.reacts:
-            kinds.append(DeliveryKind.REACT)
-        if binding.category == ChannelCategory.TRANSPORT:
-            kinds.append(DeliveryKind.DELIVER)
-        return [
-            DeliveryPlan(
-                delivery_id(event.id, binding.channel_id, kind),
-                event.id,
-                binding.channel_id,
-                kind,
-                direct,
-            )
-            for kind in kinds
-        ]
+                if injected.event.room_id == event.room_id:
+                    for binding in _bound(admission.context, injected):
+                        booking.plan(injected.event, binding, direct=True)
+        return booking
 
     def _targets(self, admission: Admission) -> list[ChannelBinding]:
         """Return whom the event goes to; by its provisional index, as its records were."""
@@ -222,6 +229,7 @@ class Committer:
         hold: Hold,
         parent: Node | None,
         nodes: list[Node],
+        booking: Booking | None,
     ) -> None:
         """Fill the lanes with what was just stored; they start when the lock is free."""
         entries: list[Entry] = []
@@ -232,10 +240,11 @@ class Committer:
             event = next(stored)
             node = self._node(admission, event, parent)
             nodes.append(node)
-            entries += self._entries(admission, node)
+            entries += self._entries(admission, node, result, booking)
             for injected in admission.injected:
                 if injected.event.room_id == event.room_id:
-                    entries += self._injected(admission, node, injected, next(stored))
+                    more = next(stored)
+                    entries += self._injected(admission, node, injected, more, result, booking)
         self._enqueue(entries, nodes, hold)
 
     def _node(self, admission: Admission, event: RoomEvent, parent: Node | None) -> Node:
@@ -256,7 +265,9 @@ class Committer:
                 node.stopped = [event]
         return node
 
-    def _entries(self, admission: Admission, node: Node) -> list[Entry]:
+    def _entries(
+        self, admission: Admission, node: Node, result: CommitResult, booking: Booking | None
+    ) -> list[Entry]:
         event = node.event
         targets = self._targets(admission)
         if not targets:
@@ -264,6 +275,10 @@ class Committer:
         adapted = Adapted(event, admission.source_binding)
         room_id, context = event.room_id, node.context
         version = self._parts.store.peek_version(room_id)
+        if booking is not None:
+            return _booked(
+                booking, result, node, event, adapted, targets, context, version, direct=False
+            )
         return [
             Entry(
                 (room_id, binding.channel_id),
@@ -279,11 +294,22 @@ class Committer:
         ]
 
     def _injected(
-        self, admission: Admission, node: Node, injected: InjectedEvent, event: RoomEvent
+        self,
+        admission: Admission,
+        node: Node,
+        injected: InjectedEvent,
+        event: RoomEvent,
+        result: CommitResult,
+        booking: Booking | None,
     ) -> list[Entry]:
         adapted = Adapted(event, None)
         context = node.context.with_recent([*node.context.recent_events, event])
         version = self._parts.store.peek_version(event.room_id)
+        targets = _bound(admission.context, injected)
+        if booking is not None:
+            return _booked(
+                booking, result, node, event, adapted, targets, context, version, direct=True
+            )
         return [
             Entry(
                 (event.room_id, binding.channel_id),
@@ -295,8 +321,45 @@ class Committer:
                 version,
                 True,
             )
-            for binding in _bound(admission.context, injected)
+            for binding in targets
         ]
+
+
+def _booked(
+    booking: Booking,
+    result: CommitResult,
+    node: Node,
+    event: RoomEvent,
+    adapted: Adapted,
+    targets: list[ChannelBinding],
+    context: RoomContext,
+    version: int | None,
+    *,
+    direct: bool,
+) -> list[Entry]:
+    """Return the entries of what this process begins; the rest waits in its records."""
+    entries = []
+    for binding in targets:
+        channel_id = binding.channel_id
+        kinds = booking.begins(event, channel_id, result)
+        if not kinds:
+            node.scheduled.add(channel_id)
+            continue
+        entries.append(
+            Entry(
+                (event.room_id, channel_id),
+                node,
+                event,
+                adapted,
+                binding,
+                context,
+                version,
+                direct,
+                kinds,
+                owner=booking.owner,
+            )
+        )
+    return entries
 
 
 def _bound(context: RoomContext, injected: InjectedEvent) -> list[ChannelBinding]:

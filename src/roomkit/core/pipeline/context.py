@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ class Parts:
     clock: Clock
     tasks: TaskSet
     limits: Limits
+    counters: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)

@@ -76,11 +76,15 @@ class Preparation:
                 if first is not None and await self._is_of(first.room_id, organization_id):
                     return duplicate_of(first)
             room = await self._open_room(channel, message, organization_id)
-        if key is not None:
-            first = await answered(self._store.find_event_by_key(room, key))
-            if first is not None:
-                return duplicate_of(first)
-        context = await answered(self._store.load_context(room))
+        # What is known of the room already will do here, where nobody is to be identified: it
+        # is looked at again, and repeats are found, under the lock.
+        known = None if self._identifier.applies(channel) else self._store.peek_context(room)
+        if known is not None and known.room.is_open:
+            event = await self._parse(channel, message, known)
+            return await self._identify(channel, message, event, known)
+        context, first = await answered(self._store.look(room, key=key))
+        if first is not None:
+            return duplicate_of(first)
         if context is None:
             raise RoomNotFoundError(f"room {room!r} does not exist")
         if not context.room.is_open:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 from roomkit._aio import bounded
 from roomkit._logging import log_failure
-from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus
+from roomkit.core._delivery import SKIPPED, Outcome
+from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus, delivery_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from roomkit._aio import TaskSet
-    from roomkit.core._delivery import Outcome
     from roomkit.core.pipeline.lanes import Entry
     from roomkit.core.pipeline.settlement import Node
     from roomkit.core.services.receipts import Receipts
     from roomkit.store.base import ConversationStore
+    from roomkit.store.durable import LaneKey
 
 logger = logging.getLogger("roomkit.pipeline")
 
@@ -39,12 +41,20 @@ _STATUS = {
     "sent": RecordStatus.DONE,
     "failed": RecordStatus.DEAD,
     "skipped": RecordStatus.SKIPPED,
+    "retrying": RecordStatus.PENDING,
 }
 
 
-def delivery_id(event_id: str, channel_id: str, kind: DeliveryKind) -> str:
-    """Return the id of a delivery: the same for every attempt, also after a crash."""
-    return f"{event_id}.{channel_id}.{kind}"
+def _put_off(batch: list[DeliveryFinish]) -> set[LaneKey]:
+    """Return the lanes that finishes have given back."""
+    return {
+        (finish.room_id, finish.channel_id)
+        for finish in batch
+        if finish.status is RecordStatus.PENDING
+    }
+
+
+_POINTLESS = Outcome(SKIPPED)
 
 
 class Recorder:
@@ -65,6 +75,19 @@ class Recorder:
         self._fresh: dict[Node, dict[str, dict[str, Any]]] = {}
         self._written: list[dict[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._freed: Callable[[set[LaneKey], set[LaneKey]], None] | None = None
+
+    def on_written(self, freed: Callable[[set[LaneKey], set[LaneKey]], None]) -> None:
+        """Call ``freed(put_off, waiting)`` after each write to a store that keeps records.
+
+        ``put_off`` are the lanes given back with it, ``waiting`` those with work left that is
+        nobody's.
+        """
+        self._freed = freed
+
+    def unwritten(self) -> set[str]:
+        """Return the ids of deliveries whose end is not written yet."""
+        return {finish.id for finish in self._waiting}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._fresh) + len(self._written)
@@ -82,6 +105,41 @@ class Recorder:
                     fresh = self._fresh[node] = {}
                 fresh[channel_id] = record
                 return
+        if entry.kinds is not None and kind not in entry.kinds:
+            # A delivery that was not planned has no record: its result is all there is.
+            self._append(entry, kind, outcome, record, None)
+            return
+        result = record if kind is DeliveryKind.DELIVER or outcome.status != "sent" else None
+        self._append(entry, kind, outcome, result, entry.owner)
+
+    def end_quietly(self, entry: Entry, kind: DeliveryKind) -> None:
+        """End a planned delivery that another one of the same entry has made pointless."""
+        self._append(entry, kind, _POINTLESS, None, entry.owner)
+
+    def give_back(self, lane: LaneKey, event_id: str, kind: DeliveryKind, owner: str) -> None:
+        """Make a claimed delivery, and what follows it in its lane, claimable again."""
+        self._waiting.append(
+            DeliveryFinish(
+                delivery_id(event_id, lane[1], kind),
+                event_id,
+                lane[1],
+                kind,
+                RecordStatus.PENDING,
+                owner=owner,
+                retry_in=0.0,
+                room_id=lane[0],
+            )
+        )
+
+    def _append(
+        self,
+        entry: Entry,
+        kind: DeliveryKind,
+        outcome: Outcome,
+        result: dict[str, Any] | None,
+        owner: str | None,
+    ) -> None:
+        room_id, channel_id = entry.key
         event_id = entry.event.id
         self._waiting.append(
             DeliveryFinish(
@@ -90,7 +148,12 @@ class Recorder:
                 channel_id,
                 kind,
                 _STATUS[outcome.status],
-                record,
+                result,
+                owner,
+                outcome.attempts,
+                outcome.retry_in,
+                outcome.error,
+                room_id,
             )
         )
 
@@ -131,7 +194,9 @@ class Recorder:
         written, self._written = self._written, []
         try:
             if batch:
-                await bounded(self._store.finish_deliveries(batch), self._timeout)
+                waiting = await bounded(self._store.finish_deliveries(batch), self._timeout)
+                if self._freed is not None:
+                    self._freed(_put_off(batch), set(waiting))
             if self._receipts.has_early:
                 written += [dict(finish.result) for finish in batch if finish.result]
                 await self._apply_early(written)

@@ -25,13 +25,21 @@ class Reporter:
     It runs in a task of the kit, after the answers' own reports.
     """
 
-    def __init__(self, parts: Parts, recorder: Recorder) -> None:
+    def __init__(self, parts: Parts, recorder: Recorder, *, recorded: bool = False) -> None:
         self._parts = parts
         self._recorder = recorder
+        self._recorded = recorded
 
     def settled(self, node: Node) -> None:
         """Called by a node when its deliveries and answers are done."""
-        if self._recorder.flush_now() and not self._watched(node):
+        if self._recorded:
+            # Records are written soon, many at once; nobody waits for it.
+            self._recorder.arm()
+            if self._watched(node):
+                self._parts.tasks.start(self._report(node), name="roomkit-report")
+            else:
+                node.finish()
+        elif self._recorder.flush_now() and not self._watched(node):
             node.finish()
         else:
             self._parts.tasks.start(self._report(node), name="roomkit-report")
@@ -40,6 +48,8 @@ class Reporter:
         """Return whether anybody would hear of this event."""
         if node.failed or node.skipped or node.stopped or node.failures:
             return True
+        if node.recovered:
+            return bool(node.sent) and self._parts.bus.heard(Told.DELIVERY_SUCCEEDED)
         if node.tasks or node.observations:
             return True
         if node.blocked_reason is not None:
@@ -53,11 +63,14 @@ class Reporter:
         scope = Scope(node.root, node.event.chain_depth, owner=asyncio.current_task())
         enter_scope(scope)
         try:
-            if len(self._recorder):
+            if len(self._recorder) and not self._recorded:
                 await self._recorder.flush()
             await self._tell_hook_errors(node)
             if node.from_outside:
                 await self._tell_deliveries(node)
+            await self._tell_dead(node)
+            if node.recovered:
+                return
             for event in node.stopped or ():
                 await self._emit(
                     Told.CHAIN_DEPTH_EXCEEDED,
@@ -91,7 +104,7 @@ class Reporter:
 
     async def _tell_deliveries(self, node: Node) -> None:
         bus = self._parts.bus
-        if node.failed and bus.heard(Told.BROADCAST_PARTIAL_FAILURE):
+        if node.failed and not node.recovered and bus.heard(Told.BROADCAST_PARTIAL_FAILURE):
             data: dict[str, Any] = {
                 "failed": len(node.failed),
                 "total": len(node.failed) + len(node.sent),
@@ -109,6 +122,12 @@ class Reporter:
             await self._emit(
                 Told.DELIVERY_SKIPPED, node, channel_id=channel_id, data={"reason": reason}
             )
+
+    async def _tell_dead(self, node: Node) -> None:
+        for channel_id, (kind, attempts) in node.dead.items():
+            error = node.failed.get(channel_id, "")
+            data = {"kind": kind, "attempts": attempts, "error": error}
+            await self._emit(Told.DELIVERY_DEAD, node, channel_id=channel_id, data=data)
 
     async def _tell_effects(self, node: Node) -> None:
         for task in node.tasks:

@@ -13,17 +13,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit._aio import DeadlineExceeded, bounded
+from roomkit.core.pipeline import edits
 from roomkit.core.pipeline.answers import Answers
+from roomkit.core.pipeline.booking import BookingDesk
 from roomkit.core.pipeline.commit import Committer
 from roomkit.core.pipeline.context import Admission, Refusal, duplicate_of
 from roomkit.core.pipeline.deliver import Deliverer
+from roomkit.core.pipeline.desk import WorkDesk
 from roomkit.core.pipeline.door import clean_event, clean_message
 from roomkit.core.pipeline.identify import Challenged
+from roomkit.core.pipeline.inbox import Inbox
 from roomkit.core.pipeline.lanes import Lanes
+from roomkit.core.pipeline.lease import Lease
 from roomkit.core.pipeline.prepare import Preparation, resumes
 from roomkit.core.pipeline.record import Recorder
 from roomkit.core.pipeline.report import Reporter
+from roomkit.core.pipeline.rounds import Rounds
 from roomkit.core.pipeline.settlement import Node
+from roomkit.core.pipeline.worker import POLL, Worker
 from roomkit.core.services.announcer import Announcement
 from roomkit.core.services.scope import (
     Root,
@@ -40,7 +47,7 @@ from roomkit.exceptions import (
     RoomNotFoundError,
 )
 from roomkit.models.delivery import InboundResult
-from roomkit.models.enums import RoomStatus
+from roomkit.models.enums import HookTrigger, RoomStatus
 from roomkit.models.framework_event import FrameworkEventType
 from roomkit.models.reasons import Reason
 
@@ -63,8 +70,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("roomkit.pipeline")
 
-LEASE_TRIES = 2
-"""How often an event is admitted anew when the lock manager lost the room's lease."""
+LEASE_TRIES = 3
+"""How often an event is admitted when the lease of its room is lost, or what was known of it was
+out of date."""
+
+_AGAIN = frozenset({Reason.LEASE_LOST, Reason.STALE})
 
 TURN = 0.001
 """Seconds all callers together may work in one turn of the loop; then each stops after the
@@ -98,11 +108,25 @@ class Pipeline:
         self._resume_paused = resume_paused
         self._preparation = Preparation(parts, identifier, rooms)
         self._recorder = Recorder(parts.store, parts.tasks, parts.limits.commit, receipts)
-        self._reporter = Reporter(parts, self._recorder)
-        deliverer = Deliverer(parts, self._recorder, self.respond)
-        self.lanes = Lanes(deliverer.work, parts.limits.lane, self._recorder.arm)
+        registry = parts.registry
+        self.lease = Lease(parts.store, parts.clock, lambda: registry.channels.keys())
+        recorded = self.lease.queue is not None
+        self._reporter = Reporter(parts, self._recorder, recorded=recorded)
+        deliverer = Deliverer(parts, self._recorder, self.respond, self.lease)
+        self.lanes = Lanes(
+            deliverer.work, parts.limits.lane, self._recorder.arm, recorded=recorded
+        )
         deliverer.bind(self.lanes)
-        self._committer = Committer(parts, self.lanes, self._reporter)
+        desk = BookingDesk(self.lanes, self.lease, self._recorder, registry)
+        self._committer = Committer(parts, self.lanes, self._reporter, desk)
+        self.worker = Worker(parts, self.lease, self.lanes, self._recorder, self._reporter)
+        self.inbox = Inbox(parts, self.lease, self.worker, self.take_in)
+        self.desk = WorkDesk(self.lease, self.lanes, self.worker, self.inbox)
+        if recorded:
+            self.worker.add(Rounds("roomkit-receipts", receipts.look_again, POLL, parts.clock))
+        deliverer.put_off = self.worker.expect
+        desk.left = self.worker.left
+        parts.timeline.on_unknown = self.lease.renew
         self._answers = Answers(parts, gatekeeper, self._committer, self._after_commit)
         self._turn_began = 0.0
         self._turning: asyncio.AbstractEventLoop | None = None
@@ -122,11 +146,7 @@ class Pipeline:
         if self._too_deep(scope):
             return Refusal(Reason.CHAIN_DEPTH).result()
         outcome = await self._arrive(channel, message, room_id, organization_id, scope)
-        if (
-            room_id is None
-            and isinstance(outcome, Refusal)
-            and outcome.reason == Reason.ROOM_CLOSED
-        ):
+        if room_id is None and _is_closed(outcome):
             # The room closed while the message was on its way to it: it gets a new one.
             outcome = await self._arrive(channel, message, None, organization_id, scope)
         if isinstance(outcome, Refusal):
@@ -137,6 +157,28 @@ class Pipeline:
             return InboundResult(event=event, blocked=True, reason=outcome.blocked_reason)
         return InboundResult(event=event)
 
+    async def take_in(
+        self,
+        message: InboundMessage,
+        room_id: str | None,
+        organization_id: str | None,
+        inbox_id: str,
+    ) -> Refusal | None:
+        """Bring an accepted message into its room, up to the commit that ends its inbox row.
+
+        Returns:
+            None once it is committed; else why it was not, its row untouched.
+        """
+        channel = self._parts.registry.require(message.channel_id)
+        message = clean_message(message)
+        for _ in range(LEASE_TRIES):
+            outcome = await self._arrive(
+                channel, message, room_id, organization_id, None, inbox_id
+            )
+            if room_id is not None or not _is_closed(outcome):
+                break
+        return outcome if isinstance(outcome, Refusal) else None
+
     async def _arrive(
         self,
         channel: Channel,
@@ -144,6 +186,7 @@ class Pipeline:
         room_id: str | None,
         organization_id: str | None,
         scope: Scope | None,
+        inbox_id: str | None = None,
     ) -> Node | Refusal:
         """Take a message through prepare, admit and commit once."""
         arrived = await self._preparation.arrive(channel, message, room_id, organization_id)
@@ -153,7 +196,12 @@ class Pipeline:
             return await self._challenge(arrived)
         event = _deepened(arrived.event, scope)
         return await self._enter(
-            event, arrived.context, _root(scope), scope, joining=arrived.joining
+            event,
+            arrived.context,
+            _root(scope),
+            scope,
+            joining=arrived.joining,
+            inbox_id=inbox_id,
         )
 
     async def send(self, event: RoomEvent) -> RoomEvent:
@@ -180,24 +228,28 @@ class Pipeline:
         scope: Scope | None,
         *,
         joining: Joining | None = None,
+        inbox_id: str | None = None,
     ) -> Node | Refusal:
         """Admit and commit one event from outside; the lanes run when this returns."""
         # What foreign code of the engine sends must not wait for lanes it may itself hold up.
         waits = scope is None
         tries = LEASE_TRIES
         left = self._parts.limits.settle
+        trusting = joining is None
         try:
             while True:
                 if waits and self.lanes.overloaded(event.room_id):
                     left = await self.lanes.relieved(event.room_id, left)
                     if left <= 0:
                         return Refusal(Reason.OVERLOADED)
-                outcome = await self._locked(event, context, root, joining, waits)
+                outcome = await self._locked(
+                    event, context, root, joining, waits, inbox_id, trusting
+                )
                 if isinstance(outcome, Node):
                     return outcome
-                if outcome.reason == Reason.LEASE_LOST:
+                if outcome.reason in _AGAIN:
                     tries -= 1
-                    context = None
+                    context, trusting = None, False
                 elif outcome.reason != Reason.OVERLOADED:
                     return outcome
                 if tries == 0:
@@ -215,6 +267,8 @@ class Pipeline:
         root: Root,
         joining: Joining | None,
         waits: bool,
+        inbox_id: str | None,
+        trusting: bool,
     ) -> Node | Refusal:
         """Admit and commit under the room lock; nothing else happens there."""
         room_id = event.room_id
@@ -222,8 +276,10 @@ class Pipeline:
             if waits and self.lanes.overloaded(room_id):
                 # Others were faster while this one waited for the lock.
                 return Refusal(Reason.OVERLOADED)
+            known = self._known(event) if trusting else None
             admission = await bounded(
-                self._admit(event, context, root, hold, joining), self._parts.limits.process
+                self._admit(event, context, root, hold, joining, known),
+                self._parts.limits.process,
             )
             if isinstance(admission, Refusal):
                 return admission
@@ -233,7 +289,12 @@ class Pipeline:
             # Part of the commit: a caller cancelled meanwhile must not take it along.
             after = partial(self._after_commit, (admission,), hold)
             committed = await self._committer.commit(
-                (admission,), hold, room_id=room_id, then=after
+                (admission,),
+                hold,
+                room_id=room_id,
+                then=after,
+                inbox_id=inbox_id,
+                guard=None if known is None else known[1],
             )
             result = committed.result
             if result.duplicate_of is not None:
@@ -252,18 +313,24 @@ class Pipeline:
         root: Root,
         hold: Hold,
         joining: Joining | None,
+        known: tuple[RoomContext, int] | None,
     ) -> Admission | Refusal:
         store = self._parts.store
-        current = (
-            await store.load_context(event.room_id)
-            if context is None
-            else await store.reload_context(context)
-        )
+        if known is not None:
+            # Repeats and changes of the room are found by the commit itself.
+            current: RoomContext | None = known[0]
+        else:
+            key = event.idempotency_key
+            current, first = await store.look(event.room_id, known=context, key=key)
+            if first is not None:
+                return duplicate_of(first)
         if current is None:
             raise RoomNotFoundError(f"room {event.room_id!r} does not exist")
         if not current.room.is_open:
             return Refusal(Reason.ROOM_CLOSED)
-        admission = await self._gatekeeper.admit(event, current, root, hold, joining=joining)
+        admission = await self._gatekeeper.admit(
+            event, current, root, hold, joining=joining, is_new=True
+        )
         if (
             isinstance(admission, Admission)
             and not admission.blocked
@@ -276,6 +343,19 @@ class Pipeline:
         if isinstance(admission, Admission) and admission.injected:
             await self._gatekeeper.without_repeats((admission,))
         return admission
+
+    def _known(self, event: RoomEvent) -> tuple[RoomContext, int] | None:
+        """Return what this process knows of a room, where that will do to admit an event.
+
+        It will when no gate wants to see the room and nothing but whom to deliver to is
+        decided by it: the commit then refuses if that has changed.
+        """
+        if self._resume_paused or edits.target_id(event) is not None:
+            return None
+        if self._parts.hooks.has_gates(event.room_id, HookTrigger.BEFORE_BROADCAST):
+            return None
+        known = self._parts.store.peek_guarded(event.room_id)
+        return known if known is not None and known[0].room.is_open else None
 
     def _start_injection(self, injected: InjectedEvent) -> None:
         self._parts.tasks.start(self.inject(injected), name="roomkit-inject")
@@ -385,10 +465,20 @@ class Pipeline:
                 return False
             await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
+    async def stop_working(self, *, but: asyncio.Task[object] | None) -> None:
+        """Take on nothing more of what others left, and no more accepted messages."""
+        await self.worker.stop(but=() if but is None else (but,))
+        await self.inbox.stop()
+
     async def close(self, *, but: asyncio.Task[object] | None) -> None:
-        """Stop the lanes and write what is known of their deliveries."""
+        """Stop the lanes and write what is known of their deliveries; give the rest back."""
         await self.lanes.close(but=but)
         await self._recorder.flush()
+        await self.lease.end()
+
+
+def _is_closed(outcome: Node | Refusal) -> bool:
+    return isinstance(outcome, Refusal) and outcome.reason == Reason.ROOM_CLOSED
 
 
 def _root(scope: Scope | None) -> Root:

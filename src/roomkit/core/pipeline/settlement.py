@@ -33,6 +33,11 @@ class Node:
         failed: Channel id to error, for those it was not.
         results: Channel id to the record of its delivery.
         final: The event as stored with all results, once they are written.
+        scheduled: Channels whose delivery was left to its record: it is made later, or by
+            another process.
+        dead: Channel id to kind and attempts, for deliveries that ended in the dead letters.
+        recovered: Whether the event was told of before, and only what was left of its
+            deliveries is made.
     """
 
     __slots__ = (
@@ -44,6 +49,7 @@ class Node:
         "_waiter",
         "blocked_by",
         "blocked_reason",
+        "dead",
         "event",
         "failed",
         "failures",
@@ -51,8 +57,10 @@ class Node:
         "from_outside",
         "observations",
         "parent",
+        "recovered",
         "results",
         "root",
+        "scheduled",
         "sent",
         "skipped",
         "stopped",
@@ -78,6 +86,9 @@ class Node:
         self.skipped: dict[str, str] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.final: RoomEvent | None = None
+        self.scheduled: set[str] = set()
+        self.dead: dict[str, tuple[str, int]] = {}
+        self.recovered = False
         self.tasks: tuple[Task, ...] = ()
         self.observations: tuple[Observation, ...] = ()
         self.failures: list[HookFailure] = []

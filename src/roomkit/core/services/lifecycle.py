@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from roomkit.exceptions import KitClosedError, WrongLoopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from roomkit.store.base import ConversationStore
 
@@ -30,14 +30,23 @@ class Lifecycle:
     Args:
         store: Opened on first use; closed only by whom opened it.
         idle: Whether nothing of the kit is running, so that it may move to another loop.
+        begin: Awaited on the first use on a loop, once the store is open.
     """
 
-    def __init__(self, store: ConversationStore, idle: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: ConversationStore,
+        idle: Callable[[], bool],
+        begin: Callable[[], Awaitable[None]],
+    ) -> None:
         self._store = store
         self._idle = idle
+        self._begin = begin
+        self._begun = False
         self._forks = _forks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
+        self._ready = False
         self.opened = False
         self.closed = False
 
@@ -64,15 +73,19 @@ class Lifecycle:
             )
         self._loop = loop
         self._opening = None
+        self._begun = False
 
     async def ready(self) -> None:
         """Check, and open the store when this is the first use."""
         self.check()
-        if self.opened:
+        if self._begun:
             return
         if self._opening is None:
             self._opening = asyncio.Lock()
         async with self._opening:
-            if not self.opened:
-                await self._store.open()
-                self.opened = True
+            if not self._ready:
+                self.opened = await self._store.open() is not False or self.opened
+                self._ready = True
+            if not self._begun:
+                await self._begin()
+                self._begun = True

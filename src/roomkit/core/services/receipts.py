@@ -33,6 +33,7 @@ DeliveryStatusHandler = Callable[[DeliveryStatus], Any]
 HANDLER_TIMEOUT = 30.0
 EARLY_SECONDS = 600.0
 EARLY_LIMIT = 10_000
+EARLY_LOOKS = 100
 
 _RANKS = {"queued": 0, "accepted": 0, "sending": 0, "sent": 1, "delivered": 2, "read": 3}
 _FINAL = frozenset({"failed", "undelivered", "rejected", "expired"})
@@ -63,6 +64,7 @@ class Receipts:
         self._clock = clock
         self._handlers: list[DeliveryStatusHandler] = []
         self._early: OrderedDict[str, tuple[float, DeliveryStatus]] = OrderedDict()
+        self._looked = 0
 
     def add_handler(self, handler: DeliveryStatusHandler) -> None:
         """Call ``handler`` for every status, after those added before it."""
@@ -81,13 +83,26 @@ class Receipts:
 
     async def apply_early(self, provider_message_id: str) -> None:
         """Apply a status that came before the delivery it is about was recorded."""
-        kept = self._early.pop(provider_message_id, None)
-        if kept is not None:
-            found = await answered(
-                self._store.find_event_by_provider_message_id(provider_message_id)
-            )
-            if found is not None:
-                await self._record(*found, kept[1])
+        if provider_message_id not in self._early:
+            return
+        found = await answered(self._store.find_event_by_provider_message_id(provider_message_id))
+        kept = None if found is None else self._early.pop(provider_message_id, None)
+        if found is not None and kept is not None:
+            await self._record(*found, kept[1])
+
+    async def look_again(self) -> bool:
+        """Apply statuses that came before another process had recorded their delivery.
+
+        Returns:
+            False: there is nothing more to do at once.
+        """
+        if self._looked >= len(self._early):
+            self._looked = 0
+        waiting = list(self._early)[self._looked : self._looked + EARLY_LOOKS]
+        self._looked += len(waiting)
+        for message_id in waiting:
+            await self.apply_early(message_id)
+        return False
 
     @property
     def has_early(self) -> bool:

@@ -195,13 +195,25 @@ class Rooms:
                 code,
                 {"elapsed_seconds": elapsed, "threshold": threshold},
             )
-            await self._timeline.commit(CommitBatch(room_id, events=(event,), room=moved))
+            # One end of one silence, whichever process finds it first; a room that was opened
+            # again may fall silent again without a word in between.
+            key = f"timer:{word}:{room.timers.last_activity_at}:{room.updated_at}"
+            event = event.cleaned(idempotency_key=key)
+            batch = CommitBatch(room_id, events=(event,), room=moved)
+            result = await self._timeline.commit(batch)
+            if result.duplicate_of is not None:
+                return await self.require(room_id)
             hooked = self._timeline.system_event(
                 room_id, EventType.SYSTEM, body, code, {"elapsed_seconds": elapsed}
             )
             news = Announcement(hooked, trigger, told, data={"reason": "timer"})
         await self._announcer.announce(news)
         return await self.require(room_id)
+
+    async def timer_round(self) -> bool:
+        """Check every room that is due; False: there is nothing more to do at once."""
+        await self.check_all_timers()
+        return False
 
     async def check_all_timers(self) -> list[Room]:
         """Check every room that is due; return those that changed."""

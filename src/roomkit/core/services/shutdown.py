@@ -26,6 +26,10 @@ CLOSE_TIMEOUT = 10.0
 class Drainable(Protocol):
     """The pipeline, which lives a floor above."""
 
+    async def stop_working(self, *, but: asyncio.Task[object] | None) -> None:
+        """Take on nothing more of what others left."""
+        ...
+
     async def drain(self, timeout: float | None, *, but: asyncio.Task[object] | None) -> bool:
         """Wait until nothing is under way."""
         ...
@@ -66,6 +70,7 @@ class Shutdown:
                 await self._sources.detach(channel_id)
             except Exception as exc:  # noqa: BLE001 - the others must be detached as well
                 log_failure(logger, exc, "the source of %s was not detached", channel_id)
+        await self._pipeline.stop_working(but=me)
         await self._pipeline.drain(drain_timeout, but=me)
         self._lifecycle.closed = True
         await self._pipeline.close(but=me)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit._aio import DeadlineExceeded, bounded, shielded
 from roomkit._logging import ids
-from roomkit.exceptions import CommitOutcomeUnknown
+from roomkit.exceptions import CommitOutcomeUnknown, StoreError, StoreUnavailableError
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.store.commit import CommitResult
 
@@ -40,12 +40,16 @@ class Timeline:
         store: Where to.
         clock: Stamps system events.
         timeout: Seconds a commit may take.
+
+    Attributes:
+        on_unknown: Called when it is not known whether a batch was stored.
     """
 
     def __init__(self, store: ConversationStore, clock: Clock, timeout: float) -> None:
         self._store = store
         self._clock = clock
         self._timeout = timeout
+        self.on_unknown: Callable[[], None] = _nothing
 
     def system_event(
         self, room_id: str, event_type: EventType, body: str, code: str, data: dict[str, Any]
@@ -85,6 +89,7 @@ class Timeline:
         try:
             result = await bounded(self._store.commit(batch), self._timeout)
         except DeadlineExceeded as exc:
+            self.on_unknown()
             raise CommitOutcomeUnknown(
                 f"the store did not answer a commit to room {batch.room_id!r} within "
                 f"{self._timeout:g} s; repeat with the same idempotency key"
@@ -93,6 +98,9 @@ class Timeline:
             # Nobody of ours cancels this task: it was the store, or the loop is ending.
             found = await self._look_up(batch, exc)
             if found is None:
+                if batch.deliveries and _may_follow(exc):
+                    # It may still be carried out, with claims this process knows nothing of.
+                    self.on_unknown()
                 raise
             result = found
         if then is not None and result.duplicate_of is None and result.refused is None:
@@ -111,13 +119,26 @@ class Timeline:
                     return None
                 stored.append(known)
         except Exception as exc:
+            self.on_unknown()
             raise CommitOutcomeUnknown(
                 f"a commit to room {batch.room_id!r} failed and could not be looked up; "
                 "repeat with the same idempotency key"
             ) from exc
+        if batch.deliveries:
+            # It is not known which of them were claimed for this process.
+            self.on_unknown()
         logger.warning(
             "a commit was made although the store reported %s",
             type(error).__name__,
             extra=ids(room_id=batch.room_id, event_id=stored[0].id),
         )
         return CommitResult(events=tuple(stored))
+
+
+def _may_follow(error: BaseException) -> bool:
+    """Return whether a commit that failed so may yet be carried out."""
+    return isinstance(error, StoreUnavailableError) or not isinstance(error, StoreError)
+
+
+def _nothing() -> None:
+    """Do nothing."""

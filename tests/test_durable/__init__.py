@@ -1,0 +1,1 @@
+"""What outlives a process: deliveries, accepted messages, timers, and who sees to them."""
