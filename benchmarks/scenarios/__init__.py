@@ -15,6 +15,7 @@ _ORDER = (
     "lookups",
     "sockets",
     "footprint",
+    "durable",
 )
 
 

@@ -182,6 +182,12 @@ def exists(name: str) -> bool:
         "roomkit.testing.conformance",
         "roomkit.channels.host",
         "roomkit.store.commit",
+        "roomkit.store.durable",
+        "roomkit.store.postgres",
+        "roomkit.store.sqlite",
+        "roomkit.core.postgres_locks",
+        "roomkit.core.redis_locks",
+        "roomkit.realtime.redis",
         "roomkit.core.services.timeline",
         "roomkit.exceptions",
         "roomkit._aio",
@@ -216,7 +222,12 @@ class TestTables:
 
     def test_every_reason_is_explained(self) -> None:
         text = read("docs/errors.md")
-        internal = {Reason.LEASE_LOST, Reason.EVENT_MISSING, Reason.EMPTY_MESSAGE}
+        internal = {
+            Reason.LEASE_LOST,
+            Reason.STALE,
+            Reason.EVENT_MISSING,
+            Reason.EMPTY_MESSAGE,
+        }
         assert {reason for reason in Reason if f"`{reason}`" not in text} == internal
 
     def test_framework_events_named_exist(self) -> None:
