@@ -198,7 +198,7 @@ CREATE TABLE roomkit_migrations (
     checksum TEXT NOT NULL,
     applied_at TEXT NOT NULL
 );
-INSERT INTO "roomkit_migrations" VALUES(1,'first','1cdc96ccf9d1cb94e68c7940e68c8c9d2a211848e84ec4b2996c363b7cabf102','2026-11-22T02:19:23.170Z');
+INSERT INTO "roomkit_migrations" VALUES(1,'first','1cdc96ccf9d1cb94e68c7940e68c8c9d2a211848e84ec4b2996c363b7cabf102','2026-11-22T02:40:33.646Z');
 CREATE TABLE rooms (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,

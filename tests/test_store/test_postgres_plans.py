@@ -133,9 +133,10 @@ async def test_no_large_table_is_scanned(postgres_dsn: str, analyzed: bool) -> N
     """With 10,000 rows a table every road goes by an index, with or without statistics."""
     async with PostgresStore(postgres_dsn):
         pass
-    await _fill(postgres_dsn, analyzed=analyzed)
     watcher = await asyncpg.connect(postgres_dsn)
     try:
+        await _no_analyze(watcher)
+        await _fill(postgres_dsn, analyzed=analyzed)
         await watcher.execute("SELECT pg_stat_reset()")
         async with PostgresStore(postgres_dsn, min_size=1, max_size=1) as store:
             await _converse(store)
@@ -152,15 +153,79 @@ async def test_no_large_table_is_scanned(postgres_dsn: str, analyzed: bool) -> N
         await watcher.close()
 
 
+async def _no_analyze(watcher: asyncpg.Connection) -> None:
+    """Keep the server from finding out by itself how large the tables are."""
+    for table in _LARGE:
+        await watcher.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+
+
 async def _fill(dsn: str, *, analyzed: bool) -> None:
     """Fill the database by a connection that is gone, with all it counted, before the test."""
     connection = await asyncpg.connect(dsn)
     try:
-        for table in _LARGE:
-            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         await connection.execute(_FILL)
         if analyzed:
             await connection.execute("ANALYZE")
         await connection.execute("SELECT pg_stat_force_next_flush()")
     finally:
         await connection.close()
+
+
+_READ = """\
+SELECT coalesce(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes
+WHERE relname = ANY ($1)"""
+
+
+async def test_plans_of_an_empty_database_serve_a_large_one(postgres_dsn: str) -> None:
+    """A connection that knows the tables empty reads what it needs once they hold 10,000 rows."""
+    watcher = await asyncpg.connect(postgres_dsn)
+    try:
+        async with PostgresStore(postgres_dsn, min_size=1, max_size=1) as store:
+            await _no_analyze(watcher)  # first, for it makes connections plan anew
+            for name in ("one", "two", "three"):
+                await store.create_room(Room(id=name))
+            for _ in range(2):
+                await _speak(store)
+            await _fill(postgres_dsn, analyzed=False)
+            await watcher.execute("SELECT pg_stat_reset()")
+            for _ in range(5):
+                await _speak(store)
+        async with asyncio.timeout(20):
+            while await watcher.fetchval(_OPEN):  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        assert 0 < await watcher.fetchval(_READ, list(_LARGE)) < 5000
+    finally:
+        await watcher.close()
+
+
+async def _speak(store: PostgresStore) -> None:
+    """Commit at once to three rooms, end what is owned, and claim and end what is not."""
+    await store.beat("w", ["mail"])
+    batches = []
+    for name in ("one", "two", "three"):
+        event = make_event(room_id=name, idempotency_key=new_id())
+        plans = tuple(
+            DeliveryPlan(new_id(), event.id, channel_id, DeliveryKind.DELIVER, claim=claim)
+            for channel_id, claim in (("fax", True), ("mail", False))
+        )
+        batches.append(CommitBatch(name, (event,), deliveries=plans, owner="w"))
+    await asyncio.gather(*(store.commit(batch) for batch in batches))
+    done = [
+        DeliveryFinish(plan.id, plan.event_id, "fax", plan.kind, RecordStatus.DONE, {}, owner="w")
+        for batch in batches
+        for plan in batch.deliveries[:1]
+    ]
+    await store.finish_deliveries(done)
+    claimed = await store.claim_deliveries("w", ["mail"], limit=10)
+    assert len(claimed) == 3
+    await store.finish_deliveries(
+        [
+            DeliveryFinish(
+                record.id, record.event_id, "mail", record.kind, RecordStatus.DONE, {}, owner="w"
+            )
+            for record in claimed
+        ]
+    )
+    await store.accept(InboxRow(new_id(), "mail", "me", new_id(), "{}"))
+    (row,) = await store.claim_inbox("w", ["mail"])
+    await store.finish_inbox("w", row.id, RecordStatus.DONE)

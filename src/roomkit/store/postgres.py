@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from roomkit.models._ready import make_ready
 from roomkit.store._sql.pg_bell import Bell
+from roomkit.store._sql.pg_ends import EndSender
 from roomkit.store._sql.pg_groups import CommitGroups
 from roomkit.store._sql.pg_members import MembersPart
 from roomkit.store._sql.pg_pool import Database
@@ -77,7 +78,8 @@ class PostgresStore(TimelinePart, RoomsPart, MembersPart, WorkPart):
         )
         self._windows = RoomWindows(remembered_rooms)
         self._bell = Bell(self._db)
-        self._groups = CommitGroups(self._db)
+        self._ends = EndSender(self._db, self._windows)
+        self._groups = CommitGroups(self._db, self._ends)
         self._sizes = (min_size, max_size)
 
     @property
@@ -112,13 +114,20 @@ class PostgresStore(TimelinePart, RoomsPart, MembersPart, WorkPart):
         return await self._db.open(*self._sizes)
 
     async def close(self) -> None:
-        """Close what this store opened, waiting up to 5 s for calls under way. Idempotent."""
+        """Close what this store opened, waiting up to 5 s for calls under way. Idempotent.
+
+        Commits that wait for others to go first fail with ``StoreUnavailableError``; nothing
+        of them was written.
+        """
+        self._groups.stop()
+        self._ends.stop()
         try:
             await self._bell.close()
         finally:
             self._windows.clear()
             await self._db.close()
-            await self._groups.close()
+            await self._groups.ended()
+            await self._ends.ended()
 
     async def __aenter__(self) -> Self:
         """Open the store and return it."""

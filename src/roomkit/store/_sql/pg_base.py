@@ -10,6 +10,7 @@ from roomkit.store.durable import DurableStore
 
 if TYPE_CHECKING:
     from roomkit.store._sql.pg_bell import Bell
+    from roomkit.store._sql.pg_ends import EndSender
     from roomkit.store._sql.pg_groups import CommitGroups
     from roomkit.store._sql.pg_pool import Database
     from roomkit.store._sql.window import RoomWindows
@@ -21,6 +22,7 @@ class PostgresPart(DurableStore):
     _db: Database
     _windows: RoomWindows
     _bell: Bell
+    _ends: EndSender
     _groups: CommitGroups
 
     async def _insert(self, what: str, sql: str, *args: object) -> None:

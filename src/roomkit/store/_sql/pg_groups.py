@@ -13,18 +13,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from roomkit.exceptions import RoomKitError, StoreUnavailableError
+from roomkit.store._sql.pg_ends import COMMIT
 from roomkit.store._sql.pg_errors import BusyError
 from roomkit.store._sql.pg_rows import commit_args
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from roomkit.store._sql.pg_ends import EndSender
     from roomkit.store._sql.pg_pool import Database
     from roomkit.store.commit import CommitBatch
 
-_COMMIT: Final = """\
-SELECT * FROM roomkit_commit(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"""
 _GROUP: Final = """\
 SELECT * FROM roomkit_commit_group(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"""
@@ -77,9 +76,10 @@ class _Waiting:
 class CommitGroups:
     """Sends commits to a database, together where they come together."""
 
-    def __init__(self, database: Database) -> None:
-        """Send to a database; nothing is sent yet."""
+    def __init__(self, database: Database, ends: EndSender) -> None:
+        """Send to a database; a commit that goes by itself takes ends along."""
         self._db = database
+        self._ends = ends
         self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
@@ -104,7 +104,7 @@ class CommitGroups:
         if idle or not _joins(batch, args):
             self._alone += 1
             try:
-                return await self._db.write("fetchrow", _COMMIT, args)
+                return await self._ends.commit(args)
             finally:
                 self._alone -= 1
         waiting = _Waiting(args)
@@ -114,10 +114,14 @@ class CommitGroups:
             asyncio.get_running_loop().call_soon(self._go)
         return await waiting.future
 
-    async def close(self) -> None:
-        """Fail what waits, and return when what is under way has ended (with its connection)."""
+    def stop(self) -> None:
+        """Fail what waits; what is under way goes on."""
+        self._called = False  # the event loop may end before it comes to that
         while self._waiting:
             self._waiting.popleft().fail(StoreUnavailableError(_CLOSING))
+
+    async def ended(self) -> None:
+        """Return when what is under way has ended (with its connection, at the latest)."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -164,7 +168,7 @@ class CommitGroups:
             if counted:
                 answers = await self._together(group)
             else:
-                answers = [await self._db.write("fetchrow", _COMMIT, group[0].args)]
+                answers = [await self._db.write("fetchrow", COMMIT, group[0].args)]
             for waiting, answer in zip(group, answers, strict=True):
                 if not waiting.future.done():
                     waiting.future.set_result(answer)

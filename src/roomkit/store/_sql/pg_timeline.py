@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from roomkit.exceptions import StoreError
 from roomkit.store._sql.codec import load_binding, load_event, load_participant
 from roomkit.store._sql.pg_base import PostgresPart, no_room
+from roomkit.store._sql.pg_ends import take_results
 from roomkit.store._sql.pg_errors import TakenError
 from roomkit.store._sql.pg_rows import (
     binding_json,
     claim_key,
     event_columns,
-    finishes_json,
     index_key,
     joined,
     listed,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from roomkit.store.commit import DeliveryFinish, RoomClaim
 
 _LOOK: Final = "SELECT * FROM roomkit_look($1, $2, $3, $4)"
-_FINISH: Final = "SELECT * FROM roomkit_finish($1)"
 _OPEN: Final = "SELECT * FROM roomkit_open_room($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
@@ -153,41 +152,18 @@ class TimelinePart(PostgresPart):
             ),
         )
         if row["rooms"]:
-            self._told(batch.finishes, row)
+            told = (row["rooms"], row["versions"], row["ended"])
+            take_results(self._windows, batch.finishes, told)
         if row["wake"]:
             self._bell.ring()
         unclaimed = row["unclaimed"]
         return CommitResult(events=events, left=frozenset(unclaimed) if unclaimed else frozenset())
 
-    def _told(self, finishes: Sequence[DeliveryFinish], row: Any) -> None:
-        """Take results that were recorded into the window."""
-        ended = set(row["ended"])
-        rooms: dict[str, dict[str, dict[str, Any]]] = {}
-        somewhere = False
-        for finish in finishes:
-            if finish.result is None or not (finish.owner is None or finish.id in ended):
-                continue
-            if not finish.room_id:
-                somewhere = True
-                continue
-            events = rooms.setdefault(finish.room_id, {})
-            events.setdefault(finish.event_id, {})[finish.channel_id] = dict(finish.result)
-        for room_id, version in zip(row["rooms"], row["versions"], strict=True):
-            if not somewhere and room_id in rooms:
-                self._windows.take(room_id, Change(version, results=rooms[room_id]))
-
     async def finish_deliveries(
         self, finishes: Sequence[DeliveryFinish]
     ) -> Collection[tuple[str, str]]:
         """Record how deliveries ended; return their lanes with something due and unclaimed."""
-        if not finishes:
-            return ()
-        row = await self._db.write("fetchrow", _FINISH, (finishes_json(finishes),))
-        if row["rooms"]:
-            self._told(finishes, row)
-        if not row["lane_rooms"]:
-            return ()
-        return list(zip(row["lane_rooms"], row["lane_channels"], strict=True))
+        return await self._ends.finish(finishes) if finishes else ()
 
     async def open_room(
         self,

@@ -31,7 +31,8 @@ CREATE INDEX rooms_by_metadata ON rooms USING gin ((doc -> 'metadata') jsonb_pat
 
 CREATE TABLE events (
     id text PRIMARY KEY,
-    room_id text NOT NULL REFERENCES rooms (id) ON DELETE CASCADE,
+    -- Written under the lock of the room's row only: a foreign key would ask once more, each time.
+    room_id text NOT NULL,
     index bigint NOT NULL,
     key text,
     channel_id text NOT NULL,

@@ -104,63 +104,89 @@ $f$;
 
 -- Ends deliveries, or gives their lanes back for a retry; the rows of their rooms are locked.
 -- ``rooms`` and ``versions``: where results were told, and the version that was.
+--
+-- Row by row, by the primary key: a join was planned while the tables were empty, when reading
+-- all of them looked cheaper than looking up some, and it would be kept while they grow.
 CREATE FUNCTION roomkit_end(
     p_finishes jsonb, OUT rooms text[], OUT versions bigint[], OUT ended text[]
 ) LANGUAGE plpgsql
 AS $f$
+DECLARE
+    one record;
+    lane record;
+    at timestamptz := clock_timestamp();
+    put_off boolean := false;
+    vendors boolean := false;
+    told boolean := false;
+    room text;
+    moved bigint;
 BEGIN
-    WITH done AS (
-        UPDATE deliveries AS d SET status = f.status, attempts = f.attempts, error = f.error,
-            owner = CASE WHEN f.status = 'pending' THEN NULL ELSE d.owner END,
-            next_at = CASE WHEN f.status = 'pending' THEN
-                clock_timestamp() + f.retry_in * interval '1 second' ELSE d.next_at END,
-            ended_at = CASE WHEN f.status = 'pending' THEN NULL ELSE clock_timestamp() END
-        FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, status text,
-            attempts integer, error text, retry_in double precision)
-        -- By the primary key and no other way: an index of all that is pending, or of all that
-        -- the owner holds, looks as good while statistics are missing, and is far worse.
-        WHERE d.id = f.id AND d.status || '' = 'pending' AND d.owner || '' = f.owner
-        RETURNING d.id
-    )
-    SELECT coalesce(array_agg(done.id), '{}') INTO ended FROM done;
-    IF p_finishes @> '[{"status": "pending"}]' THEN
-        UPDATE deliveries AS d SET owner = NULL
-        FROM (
+    ended := '{}';
+    FOR one IN
+        SELECT f.* FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, status text,
+            attempts integer, error text, retry_in double precision, result jsonb,
+            message_id text)
+    LOOP
+        IF one.owner IS NOT NULL THEN
+            UPDATE deliveries AS d SET status = one.status, attempts = one.attempts,
+                error = one.error,
+                owner = CASE WHEN one.status = 'pending' THEN NULL ELSE d.owner END,
+                next_at = CASE WHEN one.status = 'pending' THEN
+                    at + one.retry_in * interval '1 second' ELSE d.next_at END,
+                ended_at = CASE WHEN one.status = 'pending' THEN NULL ELSE at END
+            WHERE d.id = one.id AND d.status || '' = 'pending' AND d.owner || '' = one.owner;
+            CONTINUE WHEN NOT FOUND;
+            ended := ended || one.id;
+            put_off := put_off OR one.status = 'pending';
+        END IF;
+        told := told OR one.result IS NOT NULL;
+        vendors := vendors OR one.message_id IS NOT NULL;
+    END LOOP;
+    IF put_off THEN
+        FOR lane IN
             SELECT DISTINCT h.room_id, h.channel_id, f.owner
-            FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, status text)
-            JOIN deliveries AS h ON h.id = f.id
+            FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, status text), LATERAL (
+                SELECT d.room_id, d.channel_id FROM deliveries AS d WHERE d.id = f.id OFFSET 0
+            ) AS h
             WHERE f.status = 'pending' AND f.id = ANY (ended)
-        ) AS lane
-        WHERE d.room_id = lane.room_id AND d.channel_id = lane.channel_id
-            AND d.status = 'pending' AND d.owner = lane.owner;
+        LOOP
+            UPDATE deliveries AS d SET owner = NULL
+            WHERE d.room_id = lane.room_id AND d.channel_id = lane.channel_id
+                AND d.status = 'pending' AND d.owner = lane.owner;
+        END LOOP;
     END IF;
-    WITH told AS MATERIALIZED (
-        SELECT f.event, jsonb_object_agg(f.channel, f.result ORDER BY f.n) AS results
-        FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, event text,
-            channel text, result jsonb, n integer)
-        WHERE f.result IS NOT NULL AND (f.owner IS NULL OR f.id = ANY (ended))
-        GROUP BY f.event
-    ), place AS MATERIALIZED (
-        SELECT e.id, e.room_id, told.results FROM told JOIN events AS e ON e.id = told.event
-    ), moved AS (
-        UPDATE rooms AS r SET version = r.version + 1
-        FROM (SELECT DISTINCT place.room_id FROM place) AS p
-        WHERE r.id = p.room_id
-        RETURNING r.id, r.version
-    ), kept AS (
-        UPDATE events AS e
-        SET results = coalesce(e.results, '{}') || place.results, version = moved.version
-        FROM place JOIN moved ON moved.id = place.room_id
-        WHERE e.id = place.id
-    )
-    SELECT array_agg(moved.id), array_agg(moved.version) INTO rooms, versions FROM moved;
-    IF p_finishes @@ '$[*].message_id != null' THEN
+    IF told THEN
+        FOR one IN
+            SELECT e.id, e.room_id, o.results FROM (
+                SELECT f.event, jsonb_object_agg(f.channel, f.result ORDER BY f.n) AS results
+                FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, event text,
+                    channel text, result jsonb, n integer)
+                WHERE f.result IS NOT NULL AND (f.owner IS NULL OR f.id = ANY (ended))
+                GROUP BY f.event
+            ) AS o, LATERAL (
+                SELECT e.id, e.room_id FROM events AS e WHERE e.id = o.event OFFSET 0
+            ) AS e
+            ORDER BY e.room_id
+        LOOP
+            IF room IS DISTINCT FROM one.room_id THEN
+                room := one.room_id;
+                UPDATE rooms AS r SET version = r.version + 1 WHERE r.id = room
+                RETURNING r.version INTO moved;
+                rooms := rooms || room;
+                versions := versions || moved;
+            END IF;
+            UPDATE events AS e SET results = coalesce(e.results, '{}') || one.results,
+                version = moved
+            WHERE e.id = one.id;
+        END LOOP;
+    END IF;
+    IF vendors THEN
         INSERT INTO sent_messages (message_id, event_id, channel_id)
         SELECT DISTINCT ON (f.message_id) f.message_id, f.event, f.channel
         FROM jsonb_to_recordset(p_finishes) AS f(id text, owner text, event text,
             channel text, message_id text, n integer)
-        JOIN events AS e ON e.id = f.event
         WHERE f.message_id IS NOT NULL AND (f.owner IS NULL OR f.id = ANY (ended))
+            AND EXISTS (SELECT 1 FROM events AS e WHERE e.id = f.event OFFSET 0)
         ORDER BY f.message_id, f.n DESC
         ON CONFLICT (message_id) DO UPDATE
         SET event_id = excluded.event_id, channel_id = excluded.channel_id
@@ -372,7 +398,8 @@ BEGIN
         SELECT 1 FROM jsonb_to_recordset(p_more -> 'finishes') AS f(id text, owner text)
         WHERE f.owner IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM deliveries AS d
-            WHERE d.id = f.id AND d.status || '' = 'pending' AND d.owner || '' = f.owner)
+            WHERE d.id = f.id AND d.status || '' = 'pending' AND d.owner || '' = f.owner
+            OFFSET 0)
     ) THEN
         RETURN false;
     END IF;

@@ -16,6 +16,7 @@ AS $f$
 DECLARE
     rooms_of text[];
     channels_of text[];
+    mine text[];
 BEGIN
     IF p_rooms IS NULL THEN
         SELECT array_agg(l.room_id ORDER BY l.seq), array_agg(l.channel_id ORDER BY l.seq)
@@ -40,7 +41,6 @@ BEGIN
         RETURN;
     END IF;
     PERFORM 1 FROM rooms AS r WHERE r.id = ANY (rooms_of) ORDER BY r.id FOR NO KEY UPDATE;
-    RETURN QUERY
     WITH lane AS MATERIALIZED (
         SELECT l.room_id, l.channel_id, l.n
         FROM unnest(rooms_of, channels_of) WITH ORDINALITY AS l(room_id, channel_id, n),
@@ -53,8 +53,7 @@ BEGIN
         WHERE h.next_at <= clock_timestamp() AND NOT roomkit_alive(h.owner)
     ), nth AS MATERIALIZED (
         -- From the head up to the first that is somebody's.
-        SELECT d.id, lane.n, d.owner,
-            row_number() OVER w AS place,
+        SELECT d.id, lane.n, d.seq,
             bool_and(d.owner IS NULL OR NOT roomkit_alive(d.owner)) OVER w AS nobodys
         FROM lane, LATERAL (
             SELECT o.id, o.seq, o.owner FROM deliveries AS o
@@ -63,14 +62,16 @@ BEGIN
             ORDER BY o.seq LIMIT p_per_lane
         ) AS d
         WINDOW w AS (PARTITION BY lane.n ORDER BY d.seq)
-    ), mine AS (
-        UPDATE deliveries AS d SET owner = p_owner
-        FROM nth WHERE d.id = nth.id AND nth.nobodys
-        RETURNING nth.n, d.seq, d.id, d.room_id, d.event_id, d.channel_id, d.kind, d.direct,
-            d.attempts
     )
+    SELECT array_agg(nth.id ORDER BY nth.n, nth.seq) INTO mine FROM nth WHERE nth.nobodys;
+    -- By their ids in an array, which no plan joins with the whole table (see roomkit_end).
+    UPDATE deliveries AS d SET owner = p_owner WHERE d.id = ANY (mine);
+    RETURN QUERY
     SELECT m.id, m.room_id, m.event_id, m.channel_id, m.kind, m.direct, m.attempts
-    FROM mine AS m ORDER BY m.n, m.seq;
+    FROM unnest(mine) WITH ORDINALITY AS o(id, n), LATERAL (
+        SELECT d.* FROM deliveries AS d WHERE d.id = o.id OFFSET 0
+    ) AS m
+    ORDER BY o.n;
     -- What a dead worker held beyond that is nobody's now, not its: a lane has one owner.
     UPDATE deliveries AS d SET owner = NULL
     FROM unnest(rooms_of, channels_of) AS l(room_id, channel_id)
@@ -268,27 +269,28 @@ AS $f$
 #variable_conflict use_column
 DECLARE
     heads text[];
+    mine text[];
 BEGIN
+    heads := ARRAY(SELECT o.id FROM roomkit_open_senders(p_channels, p_limit) AS o);
     SELECT array_agg(h.id) INTO heads FROM (
         SELECT i.id FROM inbox AS i
-        WHERE i.id IN (SELECT o.id FROM roomkit_open_senders(p_channels, p_limit) AS o)
-            AND i.status = 'pending' AND i.next_at <= clock_timestamp()
+        WHERE i.id = ANY (heads) AND i.status || '' = 'pending'
+            AND i.next_at <= clock_timestamp()
         ORDER BY i.seq FOR NO KEY UPDATE SKIP LOCKED
     ) AS h;
     IF heads IS NULL THEN
         RETURN;
     END IF;
-    RETURN QUERY
     WITH sender AS MATERIALIZED (
         SELECT i.channel_id, i.sender_id, i.seq FROM inbox AS i
-        WHERE i.id = ANY (heads) AND i.status = 'pending'
+        WHERE i.id = ANY (heads) AND i.status || '' = 'pending'
             AND i.next_at <= clock_timestamp() AND NOT roomkit_alive(i.owner)
             AND NOT EXISTS (
                 SELECT 1 FROM inbox AS e
                 WHERE e.channel_id = i.channel_id AND e.sender_id = i.sender_id
-                    AND e.status = 'pending' AND e.seq < i.seq)
+                    AND e.status = 'pending' AND e.seq < i.seq OFFSET 0)
     ), nth AS MATERIALIZED (
-        SELECT r.id, sender.seq AS first, bool_and(r.next_at <= clock_timestamp()
+        SELECT r.id, r.seq, sender.seq AS first, bool_and(r.next_at <= clock_timestamp()
             AND (r.owner IS NULL OR NOT roomkit_alive(r.owner)))
             OVER (PARTITION BY sender.seq ORDER BY r.seq) AS open
         FROM sender, LATERAL (
@@ -297,17 +299,19 @@ BEGIN
                 AND i.status = 'pending'
             ORDER BY i.seq LIMIT p_per_sender
         ) AS r
-    ), mine AS (
-        UPDATE inbox AS i SET owner = p_owner FROM nth WHERE i.id = nth.id AND nth.open
-        RETURNING nth.first, i.seq, i.id, i.channel_id, i.sender_id, i.key, i.payload,
-            i.attempts
     )
+    SELECT array_agg(nth.id ORDER BY nth.first, nth.seq) INTO mine FROM nth WHERE nth.open;
+    UPDATE inbox AS i SET owner = p_owner WHERE i.id = ANY (mine);
+    RETURN QUERY
     SELECT m.id, m.channel_id, m.sender_id, m.key, m.payload, m.attempts
-    FROM mine AS m ORDER BY m.first, m.seq;
+    FROM unnest(mine) WITH ORDINALITY AS o(id, n), LATERAL (
+        SELECT i.* FROM inbox AS i WHERE i.id = o.id OFFSET 0
+    ) AS m
+    ORDER BY o.n;
     -- What a dead worker held beyond that is nobody's now: it must not finish it any more.
     UPDATE inbox AS i SET owner = NULL
     FROM (SELECT h.channel_id, h.sender_id FROM inbox AS h
-          WHERE h.id = ANY (heads) AND h.owner = p_owner) AS sender
+          WHERE h.id = ANY (heads) AND h.owner || '' = p_owner) AS sender
     WHERE i.channel_id = sender.channel_id AND i.sender_id = sender.sender_id
         AND i.status = 'pending' AND i.owner IS NOT NULL AND i.owner <> p_owner
         AND NOT roomkit_alive(i.owner);
@@ -373,7 +377,8 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $f$
     WITH old AS MATERIALIZED (
         SELECT id FROM deliveries
-        WHERE ended_at < p_before AND status IN ('done', 'skipped') LIMIT 5000 FOR UPDATE SKIP LOCKED
+        WHERE ended_at < p_before AND status IN ('done', 'skipped')
+        LIMIT 5000 FOR UPDATE SKIP LOCKED
     ), gone AS (DELETE FROM deliveries AS t USING old WHERE t.id = old.id RETURNING 1)
     SELECT count(*) FROM gone
 $f$;
@@ -385,7 +390,8 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $f$
     WITH old AS MATERIALIZED (
         SELECT id FROM inbox
-        WHERE ended_at < p_before AND status IN ('done', 'skipped') LIMIT 5000 FOR UPDATE SKIP LOCKED
+        WHERE ended_at < p_before AND status IN ('done', 'skipped')
+        LIMIT 5000 FOR UPDATE SKIP LOCKED
     ), gone AS (DELETE FROM inbox AS t USING old WHERE t.id = old.id RETURNING 1)
     SELECT count(*) FROM gone
 $f$;

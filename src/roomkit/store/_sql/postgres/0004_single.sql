@@ -132,6 +132,7 @@ BEGIN
         FROM events AS e, jsonb_each(e.results) AS n
         WHERE e.room_id = p_room AND e.results IS NOT NULL
     ) AS sent WHERE s.message_id = sent.message_id AND s.event_id = sent.id;
+    DELETE FROM events WHERE room_id = p_room;
     DELETE FROM deliveries WHERE room_id = p_room AND status = 'pending';
     DELETE FROM deliveries WHERE room_id = p_room AND status = 'dead';
     DELETE FROM room_names WHERE room_id = p_room;

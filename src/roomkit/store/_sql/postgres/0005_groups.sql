@@ -37,8 +37,15 @@ BEGIN
         array_agg(e.results ORDER BY g.n) FILTER (WHERE e.index IS NOT NULL)
     INTO outcomes, versions, places, docs, results
     FROM unnest(g_room, g_open, g_guard, e_key) WITH ORDINALITY AS g(room, open, guard, key, n)
-    LEFT JOIN rooms AS r ON r.id = g.room
-    LEFT JOIN events AS e ON e.room_id = g.room AND e.key = g.key;
+    -- OFFSET keeps them look-ups: see ``roomkit_end``.
+    LEFT JOIN LATERAL (
+        SELECT o.id, o.status, o.version, o.members_version, o.event_count FROM rooms AS o
+        WHERE o.id = g.room OFFSET 0
+    ) AS r ON true
+    LEFT JOIN LATERAL (
+        SELECT o.index, o.doc, o.results FROM events AS o
+        WHERE o.room_id = g.room AND o.key = g.key OFFSET 0
+    ) AS e ON true;
     INSERT INTO events (id, room_id, index, key, channel_id, visibility, version, doc)
     SELECT g.id, g.room, g.place, g.key, g.channel, g.visibility, g.version, g.doc
     FROM unnest(outcomes, versions, places, g_room, e_id, e_key, e_channel, e_visibility, e_doc)
@@ -88,5 +95,37 @@ BEGIN
         ), false)) INTO wakes
         FROM unnest(left_ids) AS l(id) JOIN deliveries AS d ON d.id = l.id;
     END IF;
+END
+$f$;
+
+-- A commit, and before it ends of deliveries that waited for it; refused or not, those count.
+CREATE FUNCTION roomkit_commit_with(
+    p_ends jsonb, p_room text, p_open boolean, p_owner text,
+    e_id text[], e_key text[], e_channel text[], e_visibility text[], e_doc jsonb[],
+    e_results jsonb[], p_activity timestamptz,
+    d_id text[], d_event text[], d_channel text[], d_kind text[], d_direct boolean[],
+    d_claim boolean[], p_guard bigint, p_more jsonb,
+    OUT outcome text, OUT version bigint, OUT first_index bigint, OUT unclaimed text[],
+    OUT wake boolean, OUT first_doc jsonb, OUT first_results jsonb, OUT rooms text[],
+    OUT versions bigint[], OUT ended text[],
+    OUT end_rooms text[], OUT end_versions bigint[], OUT end_ids text[],
+    OUT lane_rooms text[], OUT lane_channels text[]
+) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $f$
+DECLARE
+    ids text[] := p_room
+        || roomkit_rooms_of(p_ends || coalesce(p_more -> 'finishes', '[]'::jsonb));
+BEGIN
+    PERFORM 1 FROM rooms AS r WHERE r.id = ANY (ids) ORDER BY r.id FOR NO KEY UPDATE;
+    SELECT f.rooms, f.versions, f.ended, f.lane_rooms, f.lane_channels
+    INTO end_rooms, end_versions, end_ids, lane_rooms, lane_channels
+    FROM roomkit_finish(p_ends) AS f;
+    SELECT c.* INTO outcome, version, first_index, unclaimed, wake, first_doc, first_results,
+        rooms, versions, ended
+    FROM roomkit_commit(p_room, p_open, p_owner, e_id, e_key, e_channel, e_visibility, e_doc,
+        e_results, p_activity, d_id, d_event, d_channel, d_kind, d_direct, d_claim, p_guard,
+        p_more) AS c;
 END
 $f$;
