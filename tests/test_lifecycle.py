@@ -20,6 +20,7 @@ from roomkit import (
     RoomEvent,
     RoomKit,
     SourceProvider,
+    SQLiteStore,
     TextContent,
     WrongLoopError,
 )
@@ -341,3 +342,23 @@ class TestUnregister:
                 await kit.unregister_channel("a")
             assert kit.list_channels() == []
             assert await messages(kit) == []
+
+
+class TestStoresOfOthers:
+    """A kit closes only the store it opened itself."""
+
+    async def test_a_store_its_user_opened_stays_open(self) -> None:
+        """Two kits come and go, and the store is still the user's."""
+        async with SQLiteStore(":memory:") as store:
+            for number in range(2):
+                async with RoomKit(store) as kit:
+                    await kit.create_room(f"r{number}")
+            assert [room.id for room in await store.list_rooms()] == ["r0", "r1"]
+
+    async def test_a_store_the_kit_opened_is_closed(self) -> None:
+        """Nobody else would."""
+        store = SQLiteStore(":memory:")
+        async with RoomKit(store) as kit:
+            await kit.create_room("r")
+        with pytest.raises(RuntimeError):
+            await store.list_rooms()

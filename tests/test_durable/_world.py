@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from roomkit import RoomKit
+from roomkit import RoomKit, StoreUnavailableError
 from roomkit.testing import ManualClock, StoreWrapper
 from tests.support.durable_memory import DurableMemoryStore
 
@@ -26,6 +26,8 @@ class Mortal(StoreWrapper):
         self.revived = asyncio.Event()
         self.hanging: set[str] = set()
         self.slow: dict[str, asyncio.Event] = {}
+        self.late: set[str] = set()
+        self.later: list[Coroutine[Any, Any, Any]] = []
         self.raising: dict[str, Exception] = {}
         self.after: dict[str, Exception] = {}
 
@@ -43,6 +45,11 @@ class Mortal(StoreWrapper):
         if name in self.raising:
             call.close()
             raise self.raising[name]
+        if name in self.late:
+            # The connection broke, and the server has not seen the statement yet.
+            self.late.discard(name)
+            self.later.append(call)
+            raise StoreUnavailableError("the connection was lost")
         result = await call
         if name in self.slow:
             await self.slow[name].wait()

@@ -474,6 +474,27 @@ class TestCommits:
         await say(kit, "two")
         assert texts(channel.delivered) == ["two"]
 
+    async def test_a_write_that_comes_late(self, here: World) -> None:
+        """The caller was told of a failure, then the server carried it out after all.
+
+        A repeat finds it stored, and it is delivered once, in its place.
+        """
+        channel = SimpleChannel("b")
+        kit = await here.kit()
+        await open_room(kit, SimpleChannel("a"), channel)
+        view = here.views[kit]
+        view.late.add("commit")
+        with pytest.raises(StoreUnavailableError):
+            await kit.process_inbound(inbound("one", idempotency_key="k"), room_id="r")
+        for call in view.later:
+            await call
+        again = await kit.process_inbound(inbound("one", idempotency_key="k"), room_id="r")
+        assert again.reason == "duplicate"
+        await say(kit, "two")
+        await here.until(lambda: len(channel.delivered) == 2, 8)
+        await here.pass_time(6)
+        assert texts(channel.delivered) == ["one", "two"]
+
     async def test_ends_that_cannot_be_written_yet(self, here: World) -> None:
         """What was sent while the store was away is recorded when it is back, not sent again."""
         channel = SimpleChannel("b")

@@ -49,8 +49,9 @@ POLL = 1.0
 SENDERS = 100
 """So many senders' messages are taken in at once."""
 
-STOP_WAIT = 10.0
-"""Seconds the rows in hand may take when the kit closes."""
+STOP_WAIT = 2.0
+"""Seconds the rows in hand may take when the kit closes; then they are stopped, and wait for
+whoever comes next."""
 
 MAX_RETRIES = 8
 """How often a row that failed is tried again; then it is a dead letter."""

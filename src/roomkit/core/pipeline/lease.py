@@ -85,8 +85,8 @@ class Lease:
 
         For when it is not known what the store has claimed for the old one.
         """
-        if self.queue is None:
-            return
+        if self.queue is None or (self._former is not None and not self.held):
+            return  # nothing can have been claimed for an id the store has not heard of yet
         if self._former is None:
             self._former = self.owner
         self.owner = new_id()

@@ -60,7 +60,7 @@ SWEEP = 60.0
 ORPHAN_AFTER = 3600.0
 """Seconds after which a record dies whose channel no living worker has."""
 
-CLAIM_TIMEOUT = 10.0
+CLAIM_TIMEOUT = 5.0
 """Seconds a claim may take; after that it is not known what was claimed."""
 
 
