@@ -268,3 +268,24 @@ class TestClosed:
         assert texts([late]) == ["hi"]
         assert (late.status, late.blocked_by) == (EventStatus.BLOCKED, "room_closed")
         assert (await first.stats()).deliveries.depth == 0
+
+
+class TestBacklog:
+    """Many questions left by a process that is gone."""
+
+    async def test_a_long_backlog_is_answered_without_pauses(self, here: World) -> None:
+        """A reaction ends in its answer's commit; the lane goes on from there at once."""
+        lost = Thinker()
+        bot = SimpleChannel("ai", category=AI, react_script=lambda *args: "hi")
+        first = await here.kit(settle_timeout=0.001)
+        await open_room(first, SimpleChannel("a"), lost)
+        for number in range(70):
+            await ask(first, str(number))
+        here.kill(first)
+        await here.kit(SimpleChannel("a"), bot)
+        await here.until(lambda: bot.received, 8)
+        for _ in range(200):  # no time passes on the clock: no round is due
+            await settle(1)
+            if len(bot.received) >= 70:
+                break
+        assert texts(bot.received)[:70] == [str(number) for number in range(70)]

@@ -155,6 +155,7 @@ class Lanes:
 
     Attributes:
         starting: More than 0 while lanes make their first, eager steps.
+        drained: Called with a lane that has ended here, and may have records left.
     """
 
     def __init__(
@@ -172,6 +173,8 @@ class Lanes:
         self._parked: set[LaneKey] = set()
         self._claiming = 0
         self._held_back: list[Entry] = []
+        self._more: set[LaneKey] = set()
+        self.drained: Callable[[LaneKey], None] = _nothing
         self.starting = 0
         self._limit = limit
         self._lanes: dict[LaneKey, _Lane] = {}
@@ -257,6 +260,9 @@ class Lanes:
                 began = time.perf_counter()
         # No await between the empty queue and this: nothing can have been put in between.
         self._lanes.pop(key, None)
+        if key in self._more:
+            self._more.discard(key)
+            self.drained(key)
 
     def _give_up(self, entry: Entry) -> None:
         """Settle an entry that will not be worked on by this process."""
@@ -294,6 +300,11 @@ class Lanes:
         """Give a lane back whose records belong to another by now."""
         self._abandon(key)
 
+    def expect_more(self, key: LaneKey) -> None:
+        """Remember that a lane of this process has records it does not hold."""
+        if key in self._lanes:
+            self._more.add(key)
+
     def unpark(self, keys: Iterable[LaneKey]) -> None:
         """Let lanes that were left take entries again."""
         self._parked.difference_update(keys)
@@ -320,11 +331,13 @@ class Lanes:
         """Forget a lane; its entries count as scheduled for later."""
         if self._lanes.get(key) is lane:
             del self._lanes[key]
+            self._more.discard(key)
         while lane.queue:
             self._schedule(lane.queue.popleft())
         if lane.successors:
             fresh = self._lanes[key] = _Lane()
             fresh.queue.extend(lane.successors)
+            self._more.add(key)
             # Not from within: the lane that ends here is still the running task's.
             first = [lane.successors[0]]
             asyncio.get_running_loop().call_soon(self.start, first, context=Context())
@@ -371,6 +384,7 @@ class Lanes:
                 sound = False
                 continue
             lane.queue.extendleft(reversed(found))
+            self._more.add(key)
         if not self._claiming:
             held, self._held_back = self._held_back, []
             self.start(held)
@@ -430,10 +444,15 @@ class Lanes:
         if left:
             logger.warning("closed with %d deliveries not made", left, extra=ids())
         self._lanes.clear()
+        self._more.clear()
         self._full.clear()
         for relief in self._relief.values():
             relief.set()
         self._relief.clear()
+
+
+def _nothing(_lane: LaneKey) -> None:
+    """Do nothing."""
 
 
 _UNTRIED: Mapping[DeliveryKind, int] = MappingProxyType({})

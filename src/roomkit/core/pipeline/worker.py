@@ -42,7 +42,7 @@ POLL = 1.0
 CLAIM_LANES = 50
 """Lanes claimed at once."""
 
-CLAIM_DEPTH = 10
+CLAIM_DEPTH = 20
 """Records claimed of each: its lane begins the sooner, and asks for more when they are done."""
 
 LOADS = 8
@@ -110,6 +110,7 @@ class Worker:
         lease.lapsed = self._lapsed
         lease.confirmed = self._confirmed
         recorder.on_written(self._written)
+        lanes.drained = self._drained
 
     @property
     def started(self) -> bool:
@@ -237,8 +238,14 @@ class Worker:
         Their head may be nobody's. A kit that was started finds that in its next round, and
         the owner of a lane when it ends what it has; one that was not has only this look.
         """
+        for lane in lanes:
+            self._lanes.expect_more(lane)
         if not self._started:
             self._tasks.start(self._claim_left(lanes), name="roomkit-claim")
+
+    def _drained(self, lane: LaneKey) -> None:
+        """Called when a lane has ended here that may have records left: claim them."""
+        self._tasks.start(self._claim_left({lane}), name="roomkit-claim")
 
     async def _claim_left(self, lanes: set[LaneKey]) -> None:
         try:
