@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from roomkit.store.sqlite import SQLiteStore
 
+from roomkit.store.sqlite import SQLiteStore
 from tests.reliability._machine import RestartingMachine, walks
 
 

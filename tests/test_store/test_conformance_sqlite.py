@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from roomkit.store.sqlite import SQLiteStore
 
+from roomkit.store.sqlite import SQLiteStore
 from roomkit.testing import FaultStore, ManualClock, StrictStore
 from roomkit.testing.conformance import DurableStoreConformance, StoreConformance
 
