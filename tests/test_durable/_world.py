@@ -25,7 +25,8 @@ class Mortal(StoreWrapper):
         self.dead = False
         self.revived = asyncio.Event()
         self.hanging: set[str] = set()
-        self.slow: dict[str, asyncio.Event] = {}
+        self.stalled: dict[str, asyncio.Event] = {}  # before the call has its effect
+        self.slow: dict[str, asyncio.Event] = {}  # after it
         self.late: set[str] = set()
         self.later: list[Coroutine[Any, Any, Any]] = []
         self.raising: dict[str, Exception] = {}
@@ -45,6 +46,8 @@ class Mortal(StoreWrapper):
         if name in self.raising:
             call.close()
             raise self.raising[name]
+        if name in self.stalled:
+            await self.stalled[name].wait()
         if name in self.late:
             # The connection broke, and the server has not seen the statement yet.
             self.late.discard(name)

@@ -137,3 +137,21 @@ class TestLease:
         await say(kit, "three")
         await here.until(lambda: "three" in texts(channel.delivered))
         assert texts(channel.delivered)[-2:] == ["two", "three"]
+
+    async def test_the_sweep_takes_nothing_that_is_being_written(self, here: World) -> None:
+        """Once a minute forgotten claims are given back; ends on their way are no such."""
+        channel = Gated()
+        kit = await here.kit(settle_timeout=0.01)
+        await open_room(kit, SimpleChannel("a"), channel)
+        await here.pass_time(60, step=10)
+        await say(kit, "one", "two")
+        await here.pass_time(130, step=10)  # long enough to count as forgotten, were it not held
+        view = here.views[kit]
+        heard = view.stalled["finish_deliveries"] = asyncio.Event()
+        channel.gate.set()
+        await settle()
+        await here.pass_time(70, step=10)  # a sweep, while the ends are on their way
+        heard.set()
+        await here.pass_time(5)
+        assert texts(channel.delivered) == ["one", "two"]
+        assert (await kit.stats()).deliveries.depth == 0

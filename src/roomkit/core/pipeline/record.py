@@ -72,6 +72,7 @@ class Recorder:
         self._tasks = tasks
         self._timeout = timeout
         self._waiting: list[DeliveryFinish] = []
+        self._writing: list[list[DeliveryFinish]] = []
         self._fresh: dict[Node, dict[str, dict[str, Any]]] = {}
         self._written: list[dict[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -87,7 +88,7 @@ class Recorder:
 
     def unwritten(self) -> set[str]:
         """Return the ids of deliveries whose end is not written yet."""
-        return {finish.id for finish in self._waiting}
+        return {finish.id for batch in (self._waiting, *self._writing) for finish in batch}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._fresh) + len(self._written)
@@ -192,6 +193,7 @@ class Recorder:
             self._timer = None
         batch, self._waiting = self._waiting, []
         written, self._written = self._written, []
+        self._writing.append(batch)
         try:
             if batch:
                 waiting = await bounded(self._store.finish_deliveries(batch), self._timeout)
@@ -205,6 +207,9 @@ class Recorder:
             if not isinstance(exc, Exception):
                 raise
             log_failure(logger, exc, "%d delivery results could not be written yet", len(batch))
+        finally:
+            # By identity: two empty ones are equal.
+            self._writing = [other for other in self._writing if other is not batch]
 
     async def _apply_early(self, written: list[dict[str, Any]]) -> None:
         """Apply statuses that vendors reported before their delivery was written."""
