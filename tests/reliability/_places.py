@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -14,8 +15,6 @@ from tests.reliability._world import World
 from tests.support import postgres_tables
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from roomkit.store.durable import DurableStore
 
 _BUSY = """
@@ -71,6 +70,14 @@ class Place(ABC):
         await store.close()
 
 
+def _copy(database: Path, path: Path) -> None:
+    """Copy a database; with its log, which stays when two connections closed at once."""
+    for part in ("", "-wal"):
+        source = Path(f"{database}{part}")
+        if source.exists():
+            shutil.copy(source, f"{path}{part}")
+
+
 class Files(Place):
     """Copies of one SQLite file.
 
@@ -94,7 +101,7 @@ class Files(Place):
             await self.fill()
         self._count += 1
         self.path = self._folder / f"{self._count}.db"
-        shutil.copy(self._template, self.path)
+        _copy(self._template, self.path)
 
     async def busy(self) -> int:
         """Return 0: a writer at work would make the next write wait."""
