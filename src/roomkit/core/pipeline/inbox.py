@@ -146,9 +146,13 @@ class Inbox:
             )
         return queue
 
+    def halt(self) -> None:
+        """Begin with no further row."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """Take nothing more in; the row in hand of each sender is ended first."""
-        self._stopping = True
+        self.halt()
         if not await self._tasks.wait(STOP_WAIT):
             await self._tasks.cancel(timeout=STOP_WAIT)
         if self._lease.queue is not None and self._lease.owner is not None and self._lease.held:

@@ -467,6 +467,7 @@ class Pipeline:
 
     async def stop_working(self, *, but: asyncio.Task[object] | None) -> None:
         """Take on nothing more of what others left, and no more accepted messages."""
+        self.inbox.halt()
         await self.worker.stop(but=() if but is None else (but,))
         await self.inbox.stop()
 
