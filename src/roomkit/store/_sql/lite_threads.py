@@ -126,7 +126,7 @@ class Place:
         self.told: tuple[int, int] | None = None
 
     def found(self) -> tuple[int, int] | None:
-        """Return what the name of the file stands for now."""
+        """Return which file the name stands for at this moment."""
         if self._path is None:
             return None
         try:
