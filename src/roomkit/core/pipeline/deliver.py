@@ -172,6 +172,8 @@ class Deliverer:
             return
         if entry.wants(DeliveryKind.DELIVER, binding.category == ChannelCategory.TRANSPORT):
             await self._send(entry, channel, adapted, binding)
+            if DeliveryKind.DELIVER in entry.pending():
+                return  # put off: the record waits, and is not to be ended
         self._end_rest(entry)
 
     def _skip(self, entry: Entry, reason: str | None) -> None:
