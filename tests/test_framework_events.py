@@ -77,6 +77,7 @@ class TestTypes:
             "room_archived",
             "room_reopened",
             "delivery_skipped",
+            "keyword_received",
             "delivery_scheduled",
             "delivery_dead",
             "inbox_dead",

@@ -13,9 +13,9 @@
       ConfigurationError       VoiceNotConfiguredError  VoiceBackendNotConfiguredError
                                MissingDependencyError (also ImportError)
                                WrongLoopError  KitClosedError
-      InvalidInputError        (also ValueError)  InvalidMetadataError
+      InvalidInputError        (also ValueError)  InvalidMetadataError  UnsafeURLError
       InvalidReturnError       (also TypeError)
-      ProviderError            ProviderDeliveryError
+      ProviderError            ProviderDeliveryError  MediaFetchError
       WebhookError             (also ValueError)
       WebhookRefused
 
@@ -168,6 +168,10 @@ class InvalidInputError(RoomKitError, ValueError):
     """A value given to RoomKit cannot be used; the text names the field."""
 
 
+class UnsafeURLError(InvalidInputError):
+    """A URL that came from outside leads somewhere it must not; it was not fetched."""
+
+
 class InvalidMetadataError(InvalidInputError):
     """Metadata holds something JSON cannot carry; the text names its path."""
 
@@ -238,6 +242,10 @@ class ProviderDeliveryError(ProviderError):
         self.code = code
         self.ambiguous = ambiguous
         self.result = result
+
+
+class MediaFetchError(ProviderError):
+    """What a message refers to could not be fetched."""
 
 
 class WebhookError(RoomKitError, ValueError):

@@ -6,7 +6,7 @@ its kind.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roomkit.channels._capabilities import (
     EMAIL_CAPABILITIES,
@@ -20,6 +20,9 @@ from roomkit.channels._capabilities import (
 )
 from roomkit.channels.transport import TransportChannel
 from roomkit.models.enums import ChannelType
+
+if TYPE_CHECKING:
+    from roomkit.models.delivery import InboundMessage
 
 
 def SMSChannel(
@@ -81,13 +84,17 @@ def WhatsAppChannel(channel_id: str, *, provider: Any = None) -> TransportChanne
 
 
 def WhatsAppPersonalChannel(channel_id: str, *, provider: Any = None) -> TransportChannel:
-    """Return a channel for a personal WhatsApp account; recipient ``metadata["phone_number"]``."""
+    """Return a channel for a personal WhatsApp account; recipient ``metadata["phone_number"]``.
+
+    A first contact from a group opens a room for the group.
+    """
     return TransportChannel(
         channel_id,
         ChannelType.WHATSAPP_PERSONAL,
         provider=provider,
         capabilities=WHATSAPP_PERSONAL_CAPABILITIES,
         recipient_key="phone_number",
+        address_of=_chat,
     )
 
 
@@ -103,13 +110,19 @@ def MessengerChannel(channel_id: str, *, provider: Any = None) -> TransportChann
 
 
 def TeamsChannel(channel_id: str, *, provider: Any = None) -> TransportChannel:
-    """Return a channel for Teams; the recipient is ``metadata["teams_conversation_id"]``."""
+    """Return a channel for Teams; the recipient is ``metadata["teams_conversation_id"]``.
+
+    A first contact opens a room for its conversation, whoever of its members writes.
+    """
     return TransportChannel(
         channel_id,
         ChannelType.TEAMS,
         provider=provider,
         capabilities=TEAMS_CAPABILITIES,
         recipient_key="teams_conversation_id",
+        address_of=lambda message: str(
+            message.metadata.get("conversation_id") or message.sender_id
+        ),
     )
 
 
@@ -143,4 +156,12 @@ def RCSChannel(
         capabilities=RCS_CAPABILITIES,
         recipient_key="phone_number",
         defaults={"fallback": fallback},
+        # Twilio says `rcs:+1...`; an answer to the plain number may fall back on SMS.
+        address_of=lambda message: message.sender_id.removeprefix("rcs:"),
     )
+
+
+def _chat(message: InboundMessage) -> str:
+    """Return the group a message was written in, else its sender."""
+    metadata = message.metadata
+    return str((metadata.get("is_group") and metadata.get("chat_jid")) or message.sender_id)

@@ -165,6 +165,9 @@ class AIChannel(Channel):
     ) -> ChannelOutput:
         """Return the model's answer as one event, with the tasks and observations it brings.
 
+        What a machine wrote by itself (``metadata["auto_submitted"]``, such as an out-of-office
+        mail) is not answered.
+
         The event's metadata holds ``ai_usage`` (tokens of the whole turn) and, where there
         is something to tell, ``tool_rounds`` (calls that were run), ``tool_calls`` (calls
         that were not) and ``stream_id``.
@@ -174,6 +177,9 @@ class AIChannel(Channel):
                 is logged and the output is empty.
         """
         if event.source.channel_id == self.channel_id:
+            return ChannelOutput.empty()
+        if event.metadata.get("auto_submitted") is True:
+            # Two machines that answer each other's mail would never stop.
             return ChannelOutput.empty()
         try:
             return await self._answer(event, binding, context)

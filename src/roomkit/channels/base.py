@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.streaming import StreamDelta, StreamEnd
+    from roomkit.providers.webhook import WebhookHandler
 
 
 class Channel(ABC):
@@ -61,6 +62,14 @@ class Channel(ABC):
         """Facts about the channel, for people and logs."""
         return {}
 
+    def reply_address(self, message: InboundMessage) -> str:
+        """Return the address an answer to ``message`` goes to: the sender's, unless overridden.
+
+        A first contact's room is bound to it, and later messages of the same address find that
+        room. Where people write in a common conversation it is the conversation's.
+        """
+        return message.sender_id
+
     @abstractmethod
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Return the event a message from outside is."""
@@ -95,6 +104,10 @@ class Channel(ABC):
     def capabilities(self) -> ChannelCapabilities:
         """Return what the channel can carry; one shared object a channel is best."""
         return _TEXT_ONLY
+
+    def webhook(self) -> WebhookHandler | None:
+        """Return the reader of the callbacks that belong to this channel; None for none."""
+        return None
 
     def set_framework(self, host: ChannelHost) -> None:
         """Remember the framework; called by ``register_channel``."""

@@ -69,6 +69,10 @@ class ChannelHost(ABC):
     async def run_observers(self, room_id: str, trigger: HookTrigger, payload: Any) -> None:
         """Tell the async hooks of a trigger; returns when all are done or timed out."""
 
+    async def find_sent_message(self, event_id: str, channel_id: str) -> str | None:
+        """Return the vendor's id under which a channel sent an event; None if it did not."""
+        return None
+
     @abstractmethod
     async def emit(
         self,

@@ -11,14 +11,16 @@ from roomkit.channels._capabilities import in_force
 from roomkit.channels.base import Channel
 from roomkit.exceptions import ProviderDeliveryError
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
-from roomkit.models.content import CompositeContent, MediaContent
+from roomkit.models.content import CompositeContent, DeleteContent, EditContent, MediaContent
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import ChannelType
 from roomkit.models.event import ChannelData, EventSource, RoomEvent
 from roomkit.models.reasons import Reason
+from roomkit.providers.base import Provider
+from roomkit.providers.webhook import WebhookHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
@@ -28,6 +30,7 @@ logger = logging.getLogger("roomkit.channels.transport")
 
 _NOTHING = ChannelOutput.empty()
 _SENDERS = 1024
+_SEND = object()
 _PERMANENT = frozenset(
     {Reason.EMPTY_MESSAGE.value, "unsupported_media", Reason.NO_RECIPIENT.value}
 )
@@ -83,6 +86,7 @@ class TransportChannel(Channel):
         recipient_key: The binding metadata key that holds the recipient's address.
         defaults: Options of every send. A value that is not None is passed as it is; a None is
             filled in from the binding's metadata under the same key.
+        address_of: Returns the address an answer to a message goes to; the sender's by default.
         requires_recipient: Whether the engine's deliveries need an address. Default: yes,
             except for webhooks and without a ``recipient_key``.
     """
@@ -99,6 +103,7 @@ class TransportChannel(Channel):
         recipient_key: str = "recipient_id",
         defaults: dict[str, Any] | None = None,
         requires_recipient: bool | None = None,
+        address_of: Callable[[InboundMessage], str] | None = None,
     ) -> None:
         super().__init__(channel_id)
         if requires_recipient is None:
@@ -108,12 +113,15 @@ class TransportChannel(Channel):
         self.requires_recipient = requires_recipient
         self.sends_idempotency_key = getattr(provider, "sends_idempotency_key", None) is True
         self._provider = provider
+        own = getattr(type(provider), "prepare", Provider.prepare)
+        self._prepares = own is not Provider.prepare
         self._own_capabilities = capabilities or ChannelCapabilities()
         self._in_force: ChannelCapabilities | None = None
         self._defaults = dict(defaults or {})
         # Sorted out once: a send looks up only what its binding has to say.
         self._fixed_options = {k: v for k, v in self._defaults.items() if v is not None}
         self._open_options = tuple(k for k, v in self._defaults.items() if v is None)
+        self._address_of = address_of
         self._senders = SenderCache(channel_id)
         self._closed = False
 
@@ -127,6 +135,19 @@ class TransportChannel(Channel):
         if self._in_force is None:
             self._in_force = in_force(self._own_capabilities, _said_by(self._provider))
         return self._in_force
+
+    def reply_address(self, message: InboundMessage) -> str:
+        """Return the address an answer goes to; see ``Channel.reply_address``."""
+        return message.sender_id if self._address_of is None else self._address_of(message)
+
+    def webhook(self) -> WebhookHandler | None:
+        """Return the provider's reader of callbacks; None when it has none."""
+        make = getattr(self._provider, "webhook", None)
+        handler = make() if callable(make) else None
+        if isinstance(handler, WebhookHandler):
+            return handler
+        _discard(handler)
+        return None
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Return the event a message is; an SMS with media comes from an MMS.
@@ -182,18 +203,47 @@ class TransportChannel(Channel):
             raise ProviderDeliveryError(
                 Reason.NO_RECIPIENT.value, provider=_name(provider), retryable=False
             )
-        options = self._fixed_options
-        if self._open_options:
-            options = options.copy()
-            for key in self._open_options:
-                options[key] = settings.get(key)
-        result = await provider.send(event, to=recipient, **options)
+        options = self._options(settings) if self._open_options else self._fixed_options
+        content = event.content
+        if isinstance(content, (EditContent, DeleteContent)) and self._changes(content):
+            result = await self._change(content, recipient)
+        else:
+            result = _SEND
+        if result is _SEND:
+            if self._prepares:
+                event = provider.prepare(event, binding, context)
+            result = await provider.send(event, to=recipient, **options)
         if isinstance(result, ProviderResult):
             if delivery is not None:
                 delivery.result = result
             if not result.success:
                 raise _failure(provider, result)
         return _NOTHING
+
+    def _options(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a send, the open ones from the binding."""
+        return {**self._fixed_options, **{key: settings.get(key) for key in self._open_options}}
+
+    def _changes(self, content: EditContent | DeleteContent) -> bool:
+        """Return whether the provider can change messages it has sent."""
+        method = "edit_message" if isinstance(content, EditContent) else "delete_message"
+        own = getattr(type(self._provider), method, None)
+        return own is not None and own is not getattr(Provider, method)
+
+    async def _change(self, content: EditContent | DeleteContent, to: str) -> Any:
+        """Edit or take back what was sent.
+
+        Returns:
+            The provider's answer; ``_SEND`` when the target never got there: an edit then goes
+            out as a message of its own, and there is nothing to take back.
+        """
+        host, target = self._host, content.target_event_id
+        sent = None if host is None else await host.find_sent_message(target, self.channel_id)
+        if isinstance(content, EditContent):
+            if sent is None:
+                return _SEND
+            return await self._provider.edit_message(to, sent, content.new_content)
+        return None if sent is None else await self._provider.delete_message(to, sent)
 
     async def send_typing(self, binding: ChannelBinding, is_typing: bool = True) -> bool:
         """Show or hide "typing" at the recipient.
@@ -282,10 +332,14 @@ def _said_by(provider: Any) -> ChannelCapabilities | None:
     said = say()
     if isinstance(said, ChannelCapabilities):
         return said
-    if isawaitable(said) and hasattr(said, "close"):
-        # A stand-in that makes every method async: not awaited it would warn when collected.
-        said.close()
+    _discard(said)
     return None
+
+
+def _discard(said: object) -> None:
+    """Drop what a stand-in that makes every method async said: unawaited it would warn."""
+    if isawaitable(said) and hasattr(said, "close"):
+        said.close()
 
 
 def _name(provider: Any) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from roomkit.core.services.messages import Messages
     from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult
     from roomkit.models.event import EventContent, RoomEvent
+    from roomkit.providers.webhook import Signal
 
 from roomkit.models.enums import EventType
 
@@ -47,6 +48,7 @@ class InboundMixin(HelpersMixin):
         *,
         room_id: str | None = None,
         organization_id: str | None = None,
+        wait: bool = True,
     ) -> InboundResult:
         """Bring a message from outside into its room and deliver it to everybody there.
 
@@ -55,6 +57,11 @@ class InboundMixin(HelpersMixin):
             room_id: The room, when the caller knows it; else the router chooses, and a first
                 contact opens a room of its own.
             organization_id: The tenant a new room belongs to.
+            wait: Whether to wait for the deliveries; False returns after the commit.
+
+        An edit, delete or reaction with ``metadata["target_message_id"]`` (a vendor's id)
+        is about the event sent or received by the same channel under that id: it goes into
+        that event's room. A reaction is published and not stored (``ephemeral``).
 
         Returns:
             The stored event, or why the message was refused. A repeat of an idempotency key
@@ -69,7 +76,18 @@ class InboundMixin(HelpersMixin):
             CommitOutcomeUnknown: The store did not answer; repeat with the same key.
         """
         await self._ready()
-        return await self._messages.receive(message, room_id, organization_id)
+        return await self._messages.receive(message, room_id, organization_id, wait=wait)
+
+    async def process_signal(self, signal: Signal) -> InboundResult:
+        """Process a vendor's reaction, edit or revoke, as a webhook handler reads it.
+
+        Returns:
+            As ``process_inbound`` of ``signal.to_inbound()``, after the commit: refused
+            ``target_event_not_found`` when the message it is about is not known, and
+            ``ephemeral`` for a reaction, which was published.
+        """
+        await self._ready()
+        return await self._messages.receive(signal.to_inbound(), wait=False)
 
     async def process_webhook(self, meta: WebhookLike, channel_id: str) -> None:
         """Process a parsed webhook: a message, a delivery status, or nothing of either.

@@ -221,6 +221,7 @@ class RoomKit(
     ) -> Parts:
         """Build the collaborators every step shares."""
         store, clock, hooks = self._store, self._clock, self._hook_engine
+        self._ephemera = Ephemera(self._realtime, clock)
         tasks = TaskSet("roomkit")
         bus = FrameworkBus(clock, tasks)
         errors = ErrorReporter(hooks, store, clock, tasks)
@@ -236,6 +237,7 @@ class RoomKit(
             router=router,
             sender=sender,
             streams=DeltaStreams(hooks, registry),
+            ephemera=self._ephemera,
             clock=clock,
             tasks=tasks,
             limits=limits,
@@ -272,11 +274,16 @@ class RoomKit(
         self._messages = Messages(self._pipeline, rooms, bindings, receipts, clock)
         self._room_desk = RoomDesk(store, rooms, Participants(*common, clock))
         host = EngineHost(
-            self.process_inbound, self.send_event, parts.hooks, store, bus, parts.streams
+            self.process_inbound,
+            self.send_event,
+            parts.hooks,
+            store,
+            bus,
+            parts.streams,
+            pipeline.write_records,
         )
         self._channel_desk = ChannelDesk(parts.registry, bindings, parts.sender, bus, host)
         self._hook_desk = HookDesk(parts.hooks, identifier, bus, receipts)
-        self._ephemera = Ephemera(self._realtime, clock)
         self._sources = Sources(
             self.process_inbound, bus, parts.errors, TaskSet("roomkit-source"), clock
         )

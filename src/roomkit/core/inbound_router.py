@@ -49,7 +49,8 @@ class InboundRoomRouter(ABC):
             channel_id: The channel the message came by.
             channel_type: What that channel speaks.
             participant_id: The sender's address, when known.
-            channel_data: What the channel knows besides, such as its vendor's thread.
+            channel_data: What the channel knows besides: ``address``, where answers do not go
+                to the sender but to a conversation of several.
         """
 
 
@@ -89,14 +90,19 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
         participant_id: str | None = None,
         channel_data: dict[str, Any] | None = None,
     ) -> str | None:
-        """Return the room's id, or None; ``channel_data`` is not looked at."""
+        """Return the room's id, or None.
+
+        Where ``channel_data`` names an ``address``, such as that of a group, bindings are
+        compared with it instead of the sender, and the sender's other rooms do not count.
+        """
+        address = (channel_data or {}).get("address")
         room_id = await self._store.find_room_for(
             channel_id,
-            participant_id or "",
+            address or participant_id or "",
             recipient_key=self._recipient_key(channel_id, channel_type),
             statuses=self._statuses,
         )
-        if room_id is not None or not participant_id:
+        if room_id is not None or not participant_id or address:
             return room_id
         for status in self._statuses:
             room = await self._store.find_latest_room(

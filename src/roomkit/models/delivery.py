@@ -11,6 +11,16 @@ from roomkit.models.content import EventContent
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
 
+TARGET_MESSAGE = "target_message_id"
+"""Metadata key of an inbound edit, delete or reaction: the vendor's id of what it is about."""
+
+ACCEPT_NOT_BEFORE = "accept_not_before"
+"""Metadata key of a message a webhook held: take it in at this time at the earliest, ISO 8601."""
+
+ACCEPT_REPLACE = "accept_replace"
+"""Metadata key of a message a webhook held: it takes the place of one of the same idempotency key
+that still waits."""
+
 
 class ProviderResult(BaseModel, defer_build=True):
     """A provider's answer to one send.

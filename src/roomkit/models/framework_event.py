@@ -29,6 +29,7 @@ class FrameworkEventType(StrEnum):
     ROOM_CHANNEL_DETACHED = "room_channel_detached"
     EVENT_PROCESSED = "event_processed"
     EVENT_BLOCKED = "event_blocked"
+    KEYWORD_RECEIVED = "keyword_received"
     HOOK_ERROR = "hook_error"
     BROADCAST_PARTIAL_FAILURE = "broadcast_partial_failure"
     DELIVERY_SUCCEEDED = "delivery_succeeded"

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     LOOP_CAP = "reentry_loop_cap"
     LEASE_LOST = "lease_lost"
     STALE = "stale_context"
+    EPHEMERAL = "ephemeral"
     # Of a delivery.
     DETACHED = "detached"
     NO_ACCESS = "no_access"

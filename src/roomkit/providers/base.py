@@ -8,11 +8,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from roomkit.models.delivery import ProviderResult
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from roomkit.models.channel import ChannelCapabilities
-    from roomkit.models.delivery import ProviderResult
+    from roomkit.models.channel import ChannelBinding, ChannelCapabilities
+    from roomkit.models.content import EventContent
+    from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
     from roomkit.providers.webhook import WebhookHandler
 
@@ -45,6 +48,33 @@ class Provider(ABC):
             to: The recipient's address, as the vendor spells it.
         """
 
+    async def edit_message(
+        self, to: str, message_id: str, content: EventContent
+    ) -> ProviderResult:
+        """Change a message that was sent; only asked where ``capabilities`` allow edits.
+
+        Args:
+            to: The recipient's address.
+            message_id: The vendor's id of the message.
+            content: What it shall say.
+
+        Returns:
+            As ``send``; by default that the provider cannot.
+        """
+        return _cannot("edit")
+
+    async def delete_message(self, to: str, message_id: str) -> ProviderResult:
+        """Take a message back that was sent; only asked where ``capabilities`` allow it.
+
+        Args:
+            to: The recipient's address.
+            message_id: The vendor's id of the message.
+
+        Returns:
+            As ``send``; by default that the provider cannot.
+        """
+        return _cannot("delete")
+
     def capabilities(self) -> ChannelCapabilities | None:
         """Return what the provider can carry, or None for all its channel can.
 
@@ -52,6 +82,20 @@ class Provider(ABC):
         Return the same object every time.
         """
         return None
+
+    def prepare(
+        self, event: RoomEvent, binding: ChannelBinding, context: RoomContext
+    ) -> RoomEvent:
+        """Return what to send for an event, with what the room knows besides; by default itself.
+
+        A channel calls it right before ``send``. Mail is put into its thread here.
+
+        Args:
+            event: The event, already transcoded.
+            binding: The channel's place in the room.
+            context: The room, its newest events ending with this one.
+        """
+        return event
 
     def webhook(self) -> WebhookHandler | None:
         """Return the reader of the vendor's callbacks, or None when there are none."""
@@ -111,3 +155,9 @@ class Provider(ABC):
 
     async def close(self) -> None:
         """Free connections. Idempotent; the default holds none."""
+
+
+def _cannot(what: str) -> ProviderResult:
+    return ProviderResult(
+        success=False, error=f"{what}_not_supported", metadata={"retryable": False}
+    )

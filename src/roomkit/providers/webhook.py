@@ -7,14 +7,18 @@ returns and answers with ``response``. Nothing here knows a web framework.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import TARGET_MESSAGE, InboundMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from roomkit.models.delivery import DeliveryStatus, InboundMessage
+    from roomkit.models.delivery import DeliveryStatus
     from roomkit.models.enums import EventType
     from roomkit.models.event import EventContent
 
@@ -30,6 +34,9 @@ class WebhookRequest:
         query: The decoded query parameters.
         body: The raw body, byte for byte.
         channel_id: The channel the endpoint belongs to; it goes into what is read.
+        kind: Which of the vendor's callbacks the endpoint takes, where it has several; the
+            second segment of the path, empty for none.
+        received_at: When it came, in unix seconds.
     """
 
     method: str
@@ -38,6 +45,8 @@ class WebhookRequest:
     query: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     channel_id: str = field(default="", kw_only=True)
+    kind: str = field(default="", kw_only=True)
+    received_at: float = field(default_factory=time.time, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,21 @@ class Signal:
     idempotency_key: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def to_inbound(self) -> InboundMessage:
+        """Return the signal as a message, which waits in an inbox with its sender's others.
+
+        The engine finds the event it is about by ``metadata["target_message_id"]``: an edit or
+        a delete then changes it, a reaction is published, and what nobody knows is dropped.
+        """
+        return InboundMessage(
+            channel_id=self.channel_id,
+            sender_id=self.sender_id,
+            content=self.content or TextContent(body=""),
+            event_type=self.type,
+            idempotency_key=self.idempotency_key,
+            metadata={**self.metadata, TARGET_MESSAGE: self.target_message_id or ""},
+        )
+
 
 type WebhookItem = InboundMessage | DeliveryStatus | Signal
 """What a callback may hold."""
@@ -85,6 +109,33 @@ type WebhookItem = InboundMessage | DeliveryStatus | Signal
 
 class WebhookHandler(ABC):
     """Reads one vendor's callbacks. Stateless: requests may be handled concurrently."""
+
+    max_body: ClassVar[int | None] = None
+    """Bytes a body may have; None leaves it to whoever hosts the endpoint."""
+
+    methods: ClassVar[frozenset[str]] = frozenset({"POST"})
+    """The HTTP methods the vendor uses; with ``GET`` for a challenge."""
+
+    content_types: ClassVar[frozenset[str]] = frozenset()
+    """The media types of bodies, in lower case without parameters; empty for any."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether ``verify`` can tell the vendor from anybody else.
+
+        False when the vendor does not sign or no secret is configured. An endpoint then asks
+        for a secret of its own, or refuses.
+        """
+        return True
+
+    def for_kind(self, kind: str) -> WebhookHandler | None:
+        """Return the reader of one kind of the vendor's callbacks; None for an unknown one.
+
+        Args:
+            kind: The second segment of the endpoint's path; empty when there is none. By
+                default that is the only kind.
+        """
+        return None if kind else self
 
     @abstractmethod
     async def verify(self, request: WebhookRequest) -> None:

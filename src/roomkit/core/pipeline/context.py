@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomkit.core.hooks import HookEngine, HookFailure
     from roomkit.core.inbound_router import InboundRoomRouter
     from roomkit.core.services.announcer import Announcer
+    from roomkit.core.services.ephemeral import Ephemera
     from roomkit.core.services.errors import ErrorReporter
     from roomkit.core.services.framework_bus import FrameworkBus
     from roomkit.core.services.guard import RoomGuard
@@ -78,6 +79,7 @@ class Parts:
     router: InboundRoomRouter
     sender: Sender
     streams: DeltaStreams
+    ephemera: Ephemera
     clock: Clock
     tasks: TaskSet
     limits: Limits

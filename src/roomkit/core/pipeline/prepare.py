@@ -96,12 +96,16 @@ class Preparation:
         self, channel: Channel, message: InboundMessage, organization_id: str | None
     ) -> str | None:
         """Ask the router where the message belongs; never into another tenant's room."""
+        address = channel.reply_address(message)
+        # Only where it differs: routers written for an earlier release do not take it.
+        more = {} if address == message.sender_id else {"channel_data": {"address": address}}
         try:
             room_id = await bounded(
                 self._parts.router.route(
                     channel_id=channel.channel_id,
                     channel_type=channel.channel_type,
                     participant_id=message.sender_id,
+                    **more,
                 ),
                 self._parts.limits.foreign,
             )
@@ -123,7 +127,8 @@ class Preparation:
         self, channel: Channel, message: InboundMessage, organization_id: str | None
     ) -> str:
         """Open the room of a first contact, once per claim, over every process."""
-        claim = RoomClaim(organization_id, channel.channel_id, message.sender_id)
+        address = channel.reply_address(message)
+        claim = RoomClaim(organization_id, channel.channel_id, address)
         arrival = _arrival_lock(claim)
         async with self._parts.guard.hold(arrival) as hold:
             known = await self._find_room(channel, message, organization_id)
@@ -141,9 +146,7 @@ class Preparation:
                 category=channel.category,
                 capabilities=channel.capabilities(),
                 attached_at=self._parts.clock.now(),
-                metadata=(
-                    {channel.recipient_key: message.sender_id} if channel.recipient_key else {}
-                ),
+                metadata=({channel.recipient_key: address} if channel.recipient_key else {}),
             )
             opened, news = await self._rooms.open(claim, room, binding)
             for item in news:

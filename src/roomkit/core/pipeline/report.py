@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from roomkit.core.services.scope import Scope, enter_scope
-from roomkit.models.enums import EventStatus, EventType, HookTrigger
+from roomkit.models.enums import ChannelType, EventStatus, EventType, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.framework_event import FrameworkEventType as Told
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from roomkit.core.pipeline.record import Recorder
     from roomkit.core.pipeline.settlement import Node
     from roomkit.models.task import Observation, Task
+
+_KEYWORDS = ("stop", "start", "help")
+_PHONES = (ChannelType.SMS, ChannelType.MMS, ChannelType.RCS)
 
 
 class Reporter:
@@ -52,6 +55,12 @@ class Reporter:
             return bool(node.sent) and self._parts.bus.heard(Told.DELIVERY_SUCCEEDED)
         if node.tasks or node.observations:
             return True
+        if (
+            node.event.metadata
+            and _keyword(node.event)
+            and self._parts.bus.heard(Told.KEYWORD_RECEIVED)
+        ):
+            return True
         if node.blocked_reason is not None:
             return self._parts.bus.heard(Told.EVENT_BLOCKED)
         return self._parts.bus.heard(Told.EVENT_PROCESSED) or self._parts.hooks.observed(
@@ -83,6 +92,13 @@ class Reporter:
                     },
                 )
             await self._tell_effects(node)
+            if word := _keyword(node.event):
+                await self._emit(
+                    Told.KEYWORD_RECEIVED,
+                    node,
+                    channel_id=node.event.source.channel_id,
+                    data={"keyword": word},
+                )
             if node.blocked_reason is not None:
                 data = {"reason": node.blocked_reason, "blocked_by": node.blocked_by}
                 await self._emit(Told.EVENT_BLOCKED, node, data=data)
@@ -155,6 +171,14 @@ class Reporter:
             event_id=event_id or node.event.id,
             data=data,
         )
+
+
+def _keyword(event: RoomEvent) -> str | None:
+    """Return what a phone's owner asked the sender by one word; None for an ordinary message."""
+    word = event.metadata.get("keyword")
+    if word in _KEYWORDS and event.source.channel_type in _PHONES:
+        return str(word)
+    return None
 
 
 def _task_event(cause: RoomEvent, task: Task) -> RoomEvent:

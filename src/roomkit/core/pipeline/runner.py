@@ -30,14 +30,17 @@ from roomkit.core.pipeline.record import Recorder
 from roomkit.core.pipeline.report import Reporter
 from roomkit.core.pipeline.rounds import Rounds
 from roomkit.core.pipeline.settlement import Node
+from roomkit.core.pipeline.targets import ABOUT_OTHERS, Targets
 from roomkit.core.pipeline.worker import POLL, Worker
 from roomkit.core.services.announcer import Announcement
 from roomkit.core.services.scope import (
     Root,
     Scope,
     current_scope,
+    deepened,
     enter_scope,
     leave_scope,
+    root_of,
 )
 from roomkit.core.services.store_calls import answered
 from roomkit.exceptions import (
@@ -46,7 +49,7 @@ from roomkit.exceptions import (
     RoomClosedError,
     RoomNotFoundError,
 )
-from roomkit.models.delivery import InboundResult
+from roomkit.models.delivery import TARGET_MESSAGE, InboundResult
 from roomkit.models.enums import HookTrigger, RoomStatus
 from roomkit.models.framework_event import FrameworkEventType
 from roomkit.models.reasons import Reason
@@ -107,6 +110,7 @@ class Pipeline:
         self._gatekeeper = gatekeeper
         self._resume_paused = resume_paused
         self._preparation = Preparation(parts, identifier, rooms)
+        self._targets = Targets(parts)
         self._recorder = Recorder(parts.store, parts.tasks, parts.limits.commit, receipts)
         registry = parts.registry
         self.lease = Lease(parts.store, parts.clock, lambda: registry.channels.keys())
@@ -138,6 +142,8 @@ class Pipeline:
         message: InboundMessage,
         room_id: str | None = None,
         organization_id: str | None = None,
+        *,
+        wait: bool = True,
     ) -> InboundResult:
         """Bring a message from outside into its room; see ``RoomKit.process_inbound``."""
         channel = self._parts.registry.require(message.channel_id)
@@ -151,8 +157,8 @@ class Pipeline:
             outcome = await self._arrive(channel, message, None, organization_id, scope)
         if isinstance(outcome, Refusal):
             return outcome.result()
-        await self._settle(outcome, scope)
-        event = _as_settled(outcome)
+        await self._settle(outcome, scope, wait=wait)
+        event = outcome.as_settled()
         if outcome.blocked_reason is not None:
             return InboundResult(event=event, blocked=True, reason=outcome.blocked_reason)
         return InboundResult(event=event)
@@ -189,16 +195,21 @@ class Pipeline:
         inbox_id: str | None = None,
     ) -> Node | Refusal:
         """Take a message through prepare, admit and commit once."""
+        if message.event_type in ABOUT_OTHERS and TARGET_MESSAGE in message.metadata:
+            resolved = await self._targets.resolve(message, room_id)
+            if isinstance(resolved, Refusal):
+                return resolved
+            message, room_id = resolved
         arrived = await self._preparation.arrive(channel, message, room_id, organization_id)
         if isinstance(arrived, Refusal):
             return arrived
         if isinstance(arrived, Challenged):
             return await self._challenge(arrived)
-        event = _deepened(arrived.event, scope)
+        event = deepened(arrived.event, scope)
         return await self._enter(
             event,
             arrived.context,
-            _root(scope),
+            root_of(scope),
             scope,
             joining=arrived.joining,
             inbox_id=inbox_id,
@@ -209,8 +220,8 @@ class Pipeline:
         scope = current_scope()
         if self._too_deep(scope):
             raise EventRefusedError(str(Reason.CHAIN_DEPTH), event.room_id)
-        event = _deepened(clean_event(event), scope)
-        outcome = await self._enter(event, None, _root(scope), scope)
+        event = deepened(clean_event(event), scope)
+        outcome = await self._enter(event, None, root_of(scope), scope)
         if isinstance(outcome, Refusal):
             if outcome.reason == Reason.DUPLICATE and outcome.event is not None:
                 return outcome.event
@@ -218,7 +229,7 @@ class Pipeline:
                 raise RoomClosedError(f"room {event.room_id!r} is closed")
             raise EventRefusedError(str(outcome.reason), event.room_id)
         await self._settle(outcome, scope)
-        return _as_settled(outcome)
+        return outcome.as_settled()
 
     async def _enter(
         self,
@@ -394,10 +405,10 @@ class Pipeline:
         """Return whether what led here was stopped itself: a chain must end somewhere."""
         return scope is not None and scope.depth >= self._parts.limits.max_chain_depth
 
-    async def _settle(self, node: Node, scope: Scope | None) -> None:
+    async def _settle(self, node: Node, scope: Scope | None, *, wait: bool = True) -> None:
         """Wait for the deliveries, unless foreign code of the engine is what waits."""
         if scope is None:
-            if not node.finished:
+            if wait and not node.finished:
                 await node.wait(self._parts.limits.settle)
             # Fairness by time: callers that never wait must still let the loop run.
             if time.perf_counter() - self._turn_began > TURN:
@@ -436,7 +447,7 @@ class Pipeline:
                 logger.warning("an injected event names a room that does not exist")
                 return
             node = await self._committer.commit_injected(
-                injected.carrying(event), context, hold, _root(scope)
+                injected.carrying(event), context, hold, root_of(scope)
             )
         if node is not None:
             await self._settle(node, scope)
@@ -465,6 +476,10 @@ class Pipeline:
                 return False
             await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
+    async def write_records(self) -> None:
+        """Write what is known of deliveries and not yet stored."""
+        await self._recorder.flush()
+
     async def stop_working(self, *, but: asyncio.Task[object] | None) -> None:
         """Take on nothing more of what others left, and no more accepted messages."""
         self.inbox.halt()
@@ -480,20 +495,3 @@ class Pipeline:
 
 def _is_closed(outcome: Node | Refusal) -> bool:
     return isinstance(outcome, Refusal) and outcome.reason == Reason.ROOM_CLOSED
-
-
-def _root(scope: Scope | None) -> Root:
-    return Root() if scope is None else scope.root
-
-
-def _deepened(event: RoomEvent, scope: Scope | None) -> RoomEvent:
-    """Return an event as part of the chain the calling foreign code belongs to."""
-    if scope is None or event.chain_depth > scope.depth:
-        return event
-    return event.at_depth(scope.depth + 1)
-
-
-def _as_settled(node: Node) -> RoomEvent:
-    if node.finished and node.final is not None:
-        return node.final
-    return node.event.with_results(node.results) if node.results else node.event

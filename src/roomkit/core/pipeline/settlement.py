@@ -140,6 +140,12 @@ class Node:
         if self.parent is not None:
             self.parent.done()
 
+    def as_settled(self) -> RoomEvent:
+        """Return the event with what is known of its deliveries."""
+        if self._finished and self.final is not None:
+            return self.final
+        return self.event.with_results(self.results) if self.results else self.event
+
     async def wait(self, timeout: float | None) -> bool:
         """Wait until all is done and told; False when the time ran out first."""
         if self._finished:

@@ -34,6 +34,7 @@ class EngineHost(ChannelHost):
         store: Gives them their context.
         bus: Emits framework events.
         streams: Shows answers being made.
+        write_records: Writes what is known of deliveries and not yet stored.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class EngineHost(ChannelHost):
         store: ConversationStore,
         bus: FrameworkBus,
         streams: DeltaStreams,
+        write_records: Callable[[], Awaitable[None]],
     ) -> None:
         self._receive = receive
         self._send = send
@@ -51,6 +53,7 @@ class EngineHost(ChannelHost):
         self._store = store
         self._bus = bus
         self._streams = streams
+        self._write_records = write_records
 
     async def process_inbound(
         self, message: InboundMessage, *, room_id: str | None = None
@@ -88,6 +91,18 @@ class EngineHost(ChannelHost):
             await self._hooks.run_observers(
                 room_id, trigger, payload, await self._context(room_id), skip_event_filter=True
             )
+
+    async def find_sent_message(self, event_id: str, channel_id: str) -> str | None:
+        """Return the vendor's id under which a channel sent an event; None if it did not."""
+        for attempt in (1, 2):
+            event = await answered(self._store.get_event(event_id))
+            result = None if event is None else event.delivery_results.get(channel_id)
+            found = None if result is None else result.get("provider_message_id")
+            if found is not None or attempt == 2:
+                return found
+            # It may have been sent a moment ago, and not be written yet.
+            await self._write_records()
+        return None
 
     async def emit(
         self,

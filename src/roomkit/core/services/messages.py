@@ -24,6 +24,8 @@ class PipelineLike(Protocol):
         message: InboundMessage,
         room_id: str | None = None,
         organization_id: str | None = None,
+        *,
+        wait: bool = True,
     ) -> InboundResult:
         """Bring a message from outside into its room."""
         ...

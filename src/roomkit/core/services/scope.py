@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from roomkit.core.services.guard import Hold
+    from roomkit.models.event import RoomEvent
 
 
 class Root:
@@ -72,3 +73,15 @@ def own_task() -> asyncio.Task[Any] | None:
     if scope is not None and scope.owner is not None:
         return scope.owner
     return asyncio.current_task()
+
+
+def root_of(scope: Scope | None) -> Root:
+    """Return what an event sent from within ``scope`` stems from; itself, outside of any."""
+    return Root() if scope is None else scope.root
+
+
+def deepened(event: RoomEvent, scope: Scope | None) -> RoomEvent:
+    """Return an event as part of the chain the calling foreign code belongs to."""
+    if scope is None or event.chain_depth > scope.depth:
+        return event
+    return event.at_depth(scope.depth + 1)

@@ -30,6 +30,7 @@ __all__ = [
     "RealtimeConformance",
     "Store36Conformance",
     "StoreConformance",
+    "WebhookHandlerConformance",
 ]
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from roomkit.testing.conformance.router import InboundRouterConformance
     from roomkit.testing.conformance.store import StoreConformance
     from roomkit.testing.conformance.store36 import Store36Conformance
+    from roomkit.testing.conformance.webhook import WebhookHandlerConformance
 else:
     from roomkit._lazy import lazy_exports
 
@@ -57,5 +59,6 @@ else:
             "RealtimeConformance": "roomkit.testing.conformance.realtime",
             "Store36Conformance": "roomkit.testing.conformance.store36",
             "StoreConformance": "roomkit.testing.conformance.store",
+            "WebhookHandlerConformance": "roomkit.testing.conformance.webhook",
         },
     )
