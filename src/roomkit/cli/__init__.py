@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from roomkit._version import __version__
-from roomkit.cli import doctor, migrate, version
+from roomkit.cli import doctor, migrate, serve, sim, version
 from roomkit.cli._command import EXIT_CODES_HELP, Command, ExitCode, UsageError
 from roomkit.cli._output import without_addresses
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
-COMMANDS: tuple[Command, ...] = (version.COMMAND, doctor.COMMAND, migrate.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    version.COMMAND,
+    doctor.COMMAND,
+    migrate.COMMAND,
+    serve.COMMAND,
+    sim.COMMAND,
+)
 
 
 class _Parser(argparse.ArgumentParser):
