@@ -18,7 +18,7 @@ ARGS ?=
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
 
 .PHONY: help install lint fix format format-check typecheck imports security deps spelling \
-	checks test test-3.13 smoke coverage all demo bench soak docs docs-serve build clean distclean
+	checks test test-3.13 test-lowest smoke coverage all demo bench soak docs docs-serve build clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ test: .venv/.stamp ## Run the tests (ARGS="-k name" selects, COV=1 measures)
 test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of their own
 	.venv313/bin/python -m pytest -n $(JOBS) $(ARGS)
 
+test-lowest: ## Run the providers' tests against the oldest releases the extras promise (ARGS=ai: one group)
+	@scripts/lowest.sh $(ARGS)
+
 smoke: .venv/.stamp ## Install without extras somewhere else and run the quick start there
 	@scripts/smoke.sh
 
@@ -115,4 +118,4 @@ clean: ## Remove what builds, tests and checks leave behind
 		-exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## Also remove the environments
-	rm -rf .venv .venv313 .tools uv.lock
+	rm -rf .venv .venv313 .venvlow .tools uv.lock

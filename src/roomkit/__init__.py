@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 # isort: off
 if TYPE_CHECKING:
     from roomkit._clock import Clock, ManualClock, SystemClock
+    from roomkit._fetch import FetchedMedia, fetch_media
     from roomkit._scope import current_delivery
     from roomkit.ai_docs import get_agents_md, get_ai_context, get_llms_txt
     from roomkit.channels import (
@@ -43,11 +44,11 @@ if TYPE_CHECKING:
         ConfigurationError, ConflictError, EventRefusedError, ForeignDatabaseError,
         IdentityNotFoundError, InvalidInputError, InvalidMetadataError, InvalidReturnError,
         InvalidTransitionError, KitClosedError, LockCycleError, LockTimeoutError,
-        MissingDependencyError, NotFoundError, ParticipantNotFoundError, ProviderDeliveryError,
-        ProviderError, RoomClosedError, RoomKitError, RoomNotFoundError, SchemaChangedError,
-        SchemaTooNewError, SourceAlreadyAttachedError, SourceNotFoundError, StoreError,
-        StoreUnavailableError, VoiceBackendNotConfiguredError, VoiceNotConfiguredError,
-        WebhookError, WebhookRefused, WrongLoopError,
+        MediaFetchError, MissingDependencyError, NotFoundError, ParticipantNotFoundError,
+        ProviderDeliveryError, ProviderError, RoomClosedError, RoomKitError, RoomNotFoundError,
+        SchemaChangedError, SchemaTooNewError, SourceAlreadyAttachedError, SourceNotFoundError,
+        StoreError, StoreUnavailableError, UnsafeURLError, VoiceBackendNotConfiguredError,
+        VoiceNotConfiguredError, WebhookError, WebhookRefused, WrongLoopError,
     )
     from roomkit.identity.base import IdentityResolver
     from roomkit.identity.mock import MockIdentityResolver
@@ -84,28 +85,82 @@ if TYPE_CHECKING:
         close_stream, collect_stream,
     )
     from roomkit.providers.ai.mock import MockAIProvider
+    from roomkit.providers.anthropic.ai import AnthropicAIProvider
+    from roomkit.providers.anthropic.config import AnthropicConfig
+    from roomkit.providers.elasticemail.config import ElasticEmailConfig
+    from roomkit.providers.elasticemail.email import ElasticEmailProvider
     from roomkit.providers.email.base import EmailProvider
     from roomkit.providers.email.mock import MockEmailProvider
+    from roomkit.providers.gemini.ai import GeminiAIProvider
+    from roomkit.providers.gemini.config import GeminiConfig
     from roomkit.providers.http.base import HTTPProvider
+    from roomkit.providers.http.config import HTTPProviderConfig
     from roomkit.providers.http.mock import MockHTTPProvider
+    from roomkit.providers.http.provider import WebhookHTTPProvider
+    from roomkit.providers.http.webhook import parse_http_webhook, verify_http_signature
     from roomkit.providers.messenger.base import MessengerProvider
+    from roomkit.providers.messenger.config import MessengerConfig
+    from roomkit.providers.messenger.facebook import FacebookMessengerProvider
     from roomkit.providers.messenger.mock import MockMessengerProvider
+    from roomkit.providers.messenger.webhook import (
+        parse_messenger_statuses, parse_messenger_webhook,
+    )
+    from roomkit.providers.openai.ai import OpenAIAIProvider
+    from roomkit.providers.openai.config import OpenAIConfig
+    from roomkit.providers.pydantic_ai.ai import PydanticAIProvider
+    from roomkit.providers.pydantic_ai.config import PydanticAIConfig
     from roomkit.providers.rcs.base import RCSDeliveryResult, RCSProvider
     from roomkit.providers.rcs.mock import MockRCSProvider
+    from roomkit.providers.sendgrid.config import SendGridConfig
+    from roomkit.providers.sendgrid.email import SendGridEmailProvider, SendGridProvider
+    from roomkit.providers.sendgrid.webhook import (
+        parse_sendgrid_events, parse_sendgrid_inbound,
+    )
+    from roomkit.providers.sinch.config import SinchConfig
+    from roomkit.providers.sinch.sms import SinchSMSProvider, parse_sinch_webhook
     from roomkit.providers.sms.base import SMSProvider
-    from roomkit.providers.sms.meta import WebhookMeta
+    from roomkit.providers.sms.keywords import opt_keyword
+    from roomkit.providers.sms.meta import WebhookMeta, extract_sms_meta
     from roomkit.providers.sms.mock import MockSMSProvider
     from roomkit.providers.sms.phone import is_valid_phone, normalize_phone
+    from roomkit.providers.sms.segments import SegmentCount, count_segments, split_segments
     from roomkit.providers.teams.base import TeamsProvider
+    from roomkit.providers.teams.bot_framework import BotFrameworkTeamsProvider
+    from roomkit.providers.teams.config import TeamsConfig
     from roomkit.providers.teams.conversation_store import (
         ConversationReferenceStore, InMemoryConversationReferenceStore,
     )
     from roomkit.providers.teams.mock import MockTeamsProvider
+    from roomkit.providers.teams.webhook import (
+        is_bot_added, parse_teams_activity, parse_teams_webhook,
+    )
+    from roomkit.providers.telnyx.config import TelnyxConfig
+    from roomkit.providers.telnyx.rcs import (
+        TelnyxRCSConfig, TelnyxRCSProvider, parse_telnyx_rcs_webhook,
+    )
+    from roomkit.providers.telnyx.sms import TelnyxSMSProvider, parse_telnyx_webhook
+    from roomkit.providers.twilio.config import TwilioConfig
+    from roomkit.providers.twilio.rcs import (
+        TwilioRCSConfig, TwilioRCSProvider, parse_twilio_rcs_webhook,
+    )
+    from roomkit.providers.twilio.sms import TwilioSMSProvider, parse_twilio_webhook
+    from roomkit.providers.vllm import VLLMConfig, create_vllm_provider
+    from roomkit.providers.voicemeup.config import VoiceMeUpConfig
+    from roomkit.providers.voicemeup.mms import VoiceMeUpMMSAggregator
+    from roomkit.providers.voicemeup.sms import (
+        VoiceMeUpSMSProvider, configure_voicemeup_mms, parse_voicemeup_webhook,
+    )
     from roomkit.providers.webhook import (
         Signal, WebhookHandler, WebhookRequest, WebhookResponse,
     )
     from roomkit.providers.whatsapp.base import WhatsAppProvider
+    from roomkit.providers.whatsapp.cloud import WhatsAppCloudProvider
+    from roomkit.providers.whatsapp.config import WhatsAppCloudConfig
     from roomkit.providers.whatsapp.mock import MockWhatsAppProvider
+    from roomkit.providers.whatsapp.personal import WhatsAppPersonalProvider
+    from roomkit.providers.whatsapp.webhook import (
+        parse_whatsapp_statuses, parse_whatsapp_webhook,
+    )
     from roomkit.realtime.base import (
         EphemeralCallback, EphemeralEvent, EphemeralEventType, RealtimeBackend,
     )
@@ -123,18 +178,21 @@ if TYPE_CHECKING:
 __all__ = [
     "AIChannel", "AIContext", "AIImagePart", "AIMessage", "AIPart", "AIProvider", "AIResponse",
     "AITextPart", "AIThinkingPart", "AITool", "AIToolCall", "AIToolCallPart",
-    "AIToolResultPart", "AcceptResult", "Access", "AudioContent", "BaseSourceProvider",
-    "Channel", "ChannelBinding", "ChannelCapabilities", "ChannelCategory", "ChannelData",
+    "AIToolResultPart", "AcceptResult", "Access", "AnthropicAIProvider", "AnthropicConfig",
+    "AudioContent", "BaseSourceProvider", "BotFrameworkTeamsProvider", "Channel",
+    "ChannelBinding", "ChannelCapabilities", "ChannelCategory", "ChannelData",
     "ChannelDirection", "ChannelMediaType", "ChannelNotFoundError",
     "ChannelNotRegisteredError", "ChannelOutput", "ChannelType", "CircuitBreaker", "Clock",
     "CommitOutcomeUnknown", "CompositeContent", "ConfigurationError", "ConflictError",
     "ContentTranscoder", "ConversationReferenceStore", "ConversationStore", "DeadLetter",
     "DefaultContentTranscoder", "DefaultInboundRoomRouter", "DeleteContent", "DeleteType",
     "DeliveryMode", "DeliveryResult", "DeliveryStatus", "DurableStore", "EditContent",
-    "EmailChannel", "EmailProvider", "EmitCallback", "EphemeralCallback", "EphemeralEvent",
-    "EphemeralEventType", "EventContent", "EventRefusedError", "EventRouter", "EventSource",
-    "EventStatus", "EventType", "ForeignDatabaseError", "FrameworkEvent", "FrameworkEventType",
-    "HOOK_SPECS", "HTTPChannel", "HTTPProvider", "HookEngine", "HookExecution",
+    "ElasticEmailConfig", "ElasticEmailProvider", "EmailChannel", "EmailProvider",
+    "EmitCallback", "EphemeralCallback", "EphemeralEvent", "EphemeralEventType",
+    "EventContent", "EventRefusedError", "EventRouter", "EventSource", "EventStatus",
+    "EventType", "FacebookMessengerProvider", "FetchedMedia", "ForeignDatabaseError",
+    "FrameworkEvent", "FrameworkEventType", "GeminiAIProvider", "GeminiConfig", "HOOK_SPECS",
+    "HTTPChannel", "HTTPProvider", "HTTPProviderConfig", "HookEngine", "HookExecution",
     "HookRegistration", "HookResult", "HookSpec", "HookTrigger", "IdentificationStatus",
     "Identity", "IdentityHookResult", "IdentityNotFoundError", "IdentityResolver",
     "IdentityResult", "InMemoryConversationReferenceStore", "InMemoryLockManager",
@@ -142,33 +200,49 @@ __all__ = [
     "InboundRoomRouter", "InjectedEvent", "InvalidInputError", "InvalidMetadataError",
     "InvalidReturnError", "InvalidTransitionError", "KitClosedError", "KitStats",
     "LocationContent", "LockCycleError", "LockTimeoutError", "ManualClock", "MediaContent",
-    "MessengerChannel", "MessengerProvider", "MissingDependencyError", "MockAIProvider",
-    "MockEmailProvider", "MockHTTPProvider", "MockIdentityResolver", "MockMessengerProvider",
-    "MockRCSProvider", "MockSMSProvider", "MockTeamsProvider", "MockWhatsAppProvider",
-    "NotFoundError", "Observation", "Participant", "ParticipantNotFoundError",
+    "MediaFetchError", "MessengerChannel", "MessengerConfig", "MessengerProvider",
+    "MissingDependencyError", "MockAIProvider", "MockEmailProvider", "MockHTTPProvider",
+    "MockIdentityResolver", "MockMessengerProvider", "MockRCSProvider", "MockSMSProvider",
+    "MockTeamsProvider", "MockWhatsAppProvider", "NotFoundError", "Observation",
+    "OpenAIAIProvider", "OpenAIConfig", "Participant", "ParticipantNotFoundError",
     "ParticipantRole", "ParticipantStatus", "PostgresLockManager", "PostgresStore",
-    "ProviderDeliveryError", "ProviderError", "ProviderResult", "QueueStats", "RCSChannel",
-    "RCSDeliveryResult", "RCSProvider", "ROOM_TRANSITIONS", "RateLimit", "RealtimeBackend",
-    "Reason", "RedisLockManager", "RedisRealtime", "RetryPolicy", "RichContent", "Room",
-    "RoomClosedError", "RoomContext", "RoomEvent", "RoomKit", "RoomKitError",
-    "RoomLockManager", "RoomNotFoundError", "RoomStatus", "RoomTimers", "SMSChannel",
-    "SMSProvider", "SQLiteStore", "SchemaChangedError", "SchemaTooNewError", "Signal",
+    "ProviderDeliveryError", "ProviderError", "ProviderResult", "PydanticAIConfig",
+    "PydanticAIProvider", "QueueStats", "RCSChannel", "RCSDeliveryResult", "RCSProvider",
+    "ROOM_TRANSITIONS", "RateLimit", "RealtimeBackend", "Reason", "RedisLockManager",
+    "RedisRealtime", "RetryPolicy", "RichContent", "Room", "RoomClosedError", "RoomContext",
+    "RoomEvent", "RoomKit", "RoomKitError", "RoomLockManager", "RoomNotFoundError",
+    "RoomStatus", "RoomTimers", "SMSChannel", "SMSProvider", "SQLiteStore",
+    "SchemaChangedError", "SchemaTooNewError", "SegmentCount", "SendGridConfig",
+    "SendGridEmailProvider", "SendGridProvider", "Signal", "SinchConfig", "SinchSMSProvider",
     "SourceAlreadyAttachedError", "SourceHealth", "SourceNotFoundError", "SourceProvider",
     "SourceStatus", "StoreError", "StoreUnavailableError", "StreamCollector", "StreamDelta",
     "StreamDone", "StreamEnd", "StreamEvent", "StreamTextDelta", "StreamThinkingDelta",
     "StreamToolCall", "SystemClock", "SystemContent", "Task", "TaskStatus", "TeamsChannel",
-    "TeamsProvider", "TemplateContent", "TextContent", "TokenBucketRateLimiter",
-    "TransportChannel", "VideoContent", "VoiceBackendNotConfiguredError",
-    "VoiceNotConfiguredError", "WebSocketChannel", "WebhookError", "WebhookHandler",
-    "WebhookMeta", "WebhookRefused", "WebhookRequest", "WebhookResponse", "WhatsAppChannel",
-    "WhatsAppPersonalChannel", "WhatsAppProvider", "WrongLoopError", "__version__",
-    "close_stream", "collect_stream", "current_delivery", "get_agents_md", "get_ai_context",
-    "get_llms_txt", "is_valid_phone", "normalize_phone",
+    "TeamsConfig", "TeamsProvider", "TelnyxConfig", "TelnyxRCSConfig", "TelnyxRCSProvider",
+    "TelnyxSMSProvider", "TemplateContent", "TextContent", "TokenBucketRateLimiter",
+    "TransportChannel", "TwilioConfig", "TwilioRCSConfig", "TwilioRCSProvider",
+    "TwilioSMSProvider", "UnsafeURLError", "VLLMConfig", "VideoContent",
+    "VoiceBackendNotConfiguredError", "VoiceMeUpConfig", "VoiceMeUpMMSAggregator",
+    "VoiceMeUpSMSProvider", "VoiceNotConfiguredError", "WebSocketChannel", "WebhookError",
+    "WebhookHTTPProvider", "WebhookHandler", "WebhookMeta", "WebhookRefused", "WebhookRequest",
+    "WebhookResponse", "WhatsAppChannel", "WhatsAppCloudConfig", "WhatsAppCloudProvider",
+    "WhatsAppPersonalChannel", "WhatsAppPersonalProvider", "WhatsAppProvider",
+    "WrongLoopError", "__version__", "close_stream", "collect_stream",
+    "configure_voicemeup_mms", "count_segments", "create_vllm_provider", "current_delivery",
+    "extract_sms_meta", "fetch_media", "get_agents_md", "get_ai_context", "get_llms_txt",
+    "is_bot_added", "is_valid_phone", "normalize_phone", "opt_keyword", "parse_http_webhook",
+    "parse_messenger_statuses", "parse_messenger_webhook", "parse_sendgrid_events",
+    "parse_sendgrid_inbound", "parse_sinch_webhook", "parse_teams_activity",
+    "parse_teams_webhook", "parse_telnyx_rcs_webhook", "parse_telnyx_webhook",
+    "parse_twilio_rcs_webhook", "parse_twilio_webhook", "parse_voicemeup_webhook",
+    "parse_whatsapp_statuses", "parse_whatsapp_webhook", "split_segments",
+    "verify_http_signature",
 ]
 
 if not TYPE_CHECKING:
     _BY_MODULE = {
         "roomkit._clock": "Clock ManualClock SystemClock",
+        "roomkit._fetch": "FetchedMedia fetch_media",
         "roomkit._scope": "current_delivery",
         "roomkit.ai_docs": "get_agents_md get_ai_context get_llms_txt",
         "roomkit.channels": (
@@ -196,12 +270,12 @@ if not TYPE_CHECKING:
             "ConfigurationError ConflictError EventRefusedError ForeignDatabaseError "
             "IdentityNotFoundError InvalidInputError InvalidMetadataError "
             "InvalidReturnError InvalidTransitionError KitClosedError LockCycleError "
-            "LockTimeoutError MissingDependencyError NotFoundError ParticipantNotFoundError "
-            "ProviderDeliveryError ProviderError RoomClosedError RoomKitError "
-            "RoomNotFoundError SchemaChangedError SchemaTooNewError "
+            "LockTimeoutError MediaFetchError MissingDependencyError NotFoundError "
+            "ParticipantNotFoundError ProviderDeliveryError ProviderError RoomClosedError "
+            "RoomKitError RoomNotFoundError SchemaChangedError SchemaTooNewError "
             "SourceAlreadyAttachedError SourceNotFoundError StoreError "
-            "StoreUnavailableError VoiceBackendNotConfiguredError VoiceNotConfiguredError "
-            "WebhookError WebhookRefused WrongLoopError "
+            "StoreUnavailableError UnsafeURLError VoiceBackendNotConfiguredError "
+            "VoiceNotConfiguredError WebhookError WebhookRefused WrongLoopError "
         ),
         "roomkit.identity.base": "IdentityResolver",
         "roomkit.identity.mock": "MockIdentityResolver",
@@ -238,26 +312,76 @@ if not TYPE_CHECKING:
             "StreamToolCall close_stream collect_stream "
         ),
         "roomkit.providers.ai.mock": "MockAIProvider",
+        "roomkit.providers.anthropic.ai": "AnthropicAIProvider",
+        "roomkit.providers.anthropic.config": "AnthropicConfig",
+        "roomkit.providers.elasticemail.config": "ElasticEmailConfig",
+        "roomkit.providers.elasticemail.email": "ElasticEmailProvider",
         "roomkit.providers.email.base": "EmailProvider",
         "roomkit.providers.email.mock": "MockEmailProvider",
+        "roomkit.providers.gemini.ai": "GeminiAIProvider",
+        "roomkit.providers.gemini.config": "GeminiConfig",
         "roomkit.providers.http.base": "HTTPProvider",
+        "roomkit.providers.http.config": "HTTPProviderConfig",
         "roomkit.providers.http.mock": "MockHTTPProvider",
+        "roomkit.providers.http.provider": "WebhookHTTPProvider",
+        "roomkit.providers.http.webhook": "parse_http_webhook verify_http_signature",
         "roomkit.providers.messenger.base": "MessengerProvider",
+        "roomkit.providers.messenger.config": "MessengerConfig",
+        "roomkit.providers.messenger.facebook": "FacebookMessengerProvider",
         "roomkit.providers.messenger.mock": "MockMessengerProvider",
+        "roomkit.providers.messenger.webhook": (
+            "parse_messenger_statuses parse_messenger_webhook "
+        ),
+        "roomkit.providers.openai.ai": "OpenAIAIProvider",
+        "roomkit.providers.openai.config": "OpenAIConfig",
+        "roomkit.providers.pydantic_ai.ai": "PydanticAIProvider",
+        "roomkit.providers.pydantic_ai.config": "PydanticAIConfig",
         "roomkit.providers.rcs.base": "RCSDeliveryResult RCSProvider",
         "roomkit.providers.rcs.mock": "MockRCSProvider",
+        "roomkit.providers.sendgrid.config": "SendGridConfig",
+        "roomkit.providers.sendgrid.email": "SendGridEmailProvider SendGridProvider",
+        "roomkit.providers.sendgrid.webhook": "parse_sendgrid_events parse_sendgrid_inbound",
+        "roomkit.providers.sinch.config": "SinchConfig",
+        "roomkit.providers.sinch.sms": "SinchSMSProvider parse_sinch_webhook",
         "roomkit.providers.sms.base": "SMSProvider",
-        "roomkit.providers.sms.meta": "WebhookMeta",
+        "roomkit.providers.sms.keywords": "opt_keyword",
+        "roomkit.providers.sms.meta": "WebhookMeta extract_sms_meta",
         "roomkit.providers.sms.mock": "MockSMSProvider",
         "roomkit.providers.sms.phone": "is_valid_phone normalize_phone",
+        "roomkit.providers.sms.segments": "SegmentCount count_segments split_segments",
         "roomkit.providers.teams.base": "TeamsProvider",
+        "roomkit.providers.teams.bot_framework": "BotFrameworkTeamsProvider",
+        "roomkit.providers.teams.config": "TeamsConfig",
         "roomkit.providers.teams.conversation_store": (
             "ConversationReferenceStore InMemoryConversationReferenceStore "
         ),
         "roomkit.providers.teams.mock": "MockTeamsProvider",
+        "roomkit.providers.teams.webhook": (
+            "is_bot_added parse_teams_activity parse_teams_webhook "
+        ),
+        "roomkit.providers.telnyx.config": "TelnyxConfig",
+        "roomkit.providers.telnyx.rcs": (
+            "TelnyxRCSConfig TelnyxRCSProvider parse_telnyx_rcs_webhook "
+        ),
+        "roomkit.providers.telnyx.sms": "TelnyxSMSProvider parse_telnyx_webhook",
+        "roomkit.providers.twilio.config": "TwilioConfig",
+        "roomkit.providers.twilio.rcs": (
+            "TwilioRCSConfig TwilioRCSProvider parse_twilio_rcs_webhook "
+        ),
+        "roomkit.providers.twilio.sms": "TwilioSMSProvider parse_twilio_webhook",
+        "roomkit.providers.vllm": "VLLMConfig create_vllm_provider",
+        "roomkit.providers.voicemeup.config": "VoiceMeUpConfig",
+        "roomkit.providers.voicemeup.mms": "VoiceMeUpMMSAggregator",
+        "roomkit.providers.voicemeup.sms": (
+            "VoiceMeUpSMSProvider configure_voicemeup_mms parse_voicemeup_webhook "
+        ),
         "roomkit.providers.webhook": "Signal WebhookHandler WebhookRequest WebhookResponse",
         "roomkit.providers.whatsapp.base": "WhatsAppProvider",
+        "roomkit.providers.whatsapp.cloud": "WhatsAppCloudProvider",
+        "roomkit.providers.whatsapp.config": "WhatsAppCloudConfig",
         "roomkit.providers.whatsapp.mock": "MockWhatsAppProvider",
+        "roomkit.providers.whatsapp.personal": "WhatsAppPersonalProvider",
+        "roomkit.providers.whatsapp.webhook": "parse_whatsapp_statuses parse_whatsapp_webhook",
         "roomkit.realtime.base": (
             "EphemeralCallback EphemeralEvent EphemeralEventType RealtimeBackend "
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from roomkit.models.event import (
     TextContent,
     VideoContent,
 )
+from roomkit.providers.sms import extract_sms_meta, meta
 from roomkit.providers.sms.meta import (
     VendorStatus,
     WebhookMeta,
@@ -124,6 +127,14 @@ class TestToInbound:
             "recipient": "+15145550199",
             "timestamp": "2026-03-01T12:30:00+00:00",
         }
+
+    @pytest.mark.parametrize(("text", "keyword"), [("STOP", "stop"), ("help?", "help")])
+    def test_keywords_are_reported(self, text: str, keyword: str) -> None:
+        """The metadata name what the sender asks for; a sentence names nothing."""
+        message = a_meta(body=text).to_inbound("sms-main")
+        assert message.metadata["keyword"] == keyword
+        assert message.content == TextContent(body=text)
+        assert "keyword" not in a_meta(body=f"please {text}").to_inbound("s").metadata
 
     def test_media_and_a_missing_timestamp(self) -> None:
         meta = a_meta(timestamp=None, media_urls=[{"url": PNG, "mime_type": "image/png"}])
@@ -339,3 +350,38 @@ class TestBuildInboundContent:
         assert content == TextContent(body="Hi")
         assert len(caplog.records) == 2
         assert "secret" not in caplog.text
+
+
+class TestExtractors:
+    """The way from a vendor's name to its reader."""
+
+    @pytest.mark.parametrize("name", ["sinch", "telnyx", "twilio", "voicemeup"])
+    def test_every_vendor_has_one(self, name: str) -> None:
+        """In any case of the name, and as a function of its own."""
+        of_vendor = getattr(meta, f"extract_{name}_meta")
+        payloads: list[dict[str, Any]] = [{}, {"data": {"payload": {}}}]
+        for payload in payloads:
+            found = extract_sms_meta(name.upper(), payload)
+            assert found.provider == name
+            assert found == of_vendor(payload)
+            assert (found.sender, found.body, found.external_id) == ("", "", None)
+
+    @pytest.mark.parametrize("name", ["", "vonage", "Twilio "])
+    def test_others_are_refused(self, name: str) -> None:
+        """The error names what was asked for and what there is."""
+        with pytest.raises(
+            ValueError, match="Supported: sinch, telnyx, twilio, voicemeup"
+        ) as caught:
+            extract_sms_meta(name, {})
+        assert str(caught.value).startswith(f"Unknown SMS provider: {name}. ")
+
+    def test_only_the_vendor_asked_for_is_imported(self) -> None:
+        """Readers are found by name when they are used."""
+        program = (
+            "import sys; from roomkit.providers.sms.meta import extract_sms_meta\n"
+            "assert 'roomkit.providers.twilio' not in sys.modules\n"
+            "extract_sms_meta('twilio', {})\n"
+            "assert 'roomkit.providers.twilio' in sys.modules\n"
+            "assert not {'roomkit.providers.telnyx', 'httpx'} & {*sys.modules}"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

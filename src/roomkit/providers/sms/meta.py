@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from roomkit.exceptions import WebhookError
+from roomkit.exceptions import InvalidInputError, WebhookError
 from roomkit.models.content import (
     AudioContent,
     CompositeContent,
@@ -25,9 +26,10 @@ from roomkit.models.content import (
     VideoContent,
 )
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
+from roomkit.providers.sms.keywords import opt_keyword
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from roomkit.models.content import EventContent
@@ -38,6 +40,14 @@ _PREFIX = "message."
 _SENT_BY_US = frozenset({"message.sent", "message.finalized"})
 _LOCATION_SEPARATOR = " \u2013 "
 _UNKNOWN_MIME = "application/octet-stream"
+
+_READERS = {
+    "sinch": "roomkit.providers.sinch.webhook:read_sinch",
+    "telnyx": "roomkit.providers.telnyx.webhook:read_telnyx",
+    "twilio": "roomkit.providers.twilio.webhook:read_twilio",
+    "voicemeup": "roomkit.providers.voicemeup.webhook:read_voicemeup",
+}
+"""Where each vendor's reader lies; it is imported when it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,8 @@ class WebhookMeta:
     def to_inbound(self, channel_id: str) -> InboundMessage:
         """Return the message this callback brings, for the channel it came by.
 
-        The vendor's id is its idempotency key, so a repeated callback changes nothing.
+        The vendor's id is its idempotency key, so a repeated callback changes nothing. When
+        the text is one of the words of ``opt_keyword``, the metadata say so under ``keyword``.
 
         Raises:
             ValueError: (a WebhookError) ``is_inbound`` is False.
@@ -137,18 +148,67 @@ class WebhookMeta:
                 f"provider={self.provider}, direction={self.direction}, "
                 f"event_type={self.event_type}"
             )
+        metadata: dict[str, Any] = {
+            "provider": self.provider,
+            "recipient": self.recipient,
+            "timestamp": self.timestamp.isoformat() if self.timestamp else None,
+        }
+        keyword = opt_keyword(self.body or "")
+        if keyword is not None:
+            metadata["keyword"] = keyword
         return InboundMessage(
             channel_id=channel_id,
             sender_id=self.sender,
             content=build_inbound_content(self.body, self.media_urls),
             external_id=self.external_id,
             idempotency_key=self.external_id,
-            metadata={
-                "provider": self.provider,
-                "recipient": self.recipient,
-                "timestamp": self.timestamp.isoformat() if self.timestamp else None,
-            },
+            metadata=metadata,
         )
+
+
+def extract_sms_meta(provider: str, payload: dict[str, Any]) -> WebhookMeta:
+    """Return what a callback of a text message vendor says.
+
+    Args:
+        provider: ``sinch``, ``telnyx``, ``twilio`` or ``voicemeup``, in any case.
+        payload: The callback's fields, as the vendor sent them.
+
+    Raises:
+        ValueError: (an InvalidInputError) No such vendor is known.
+        WebhookError: A field of the payload has the wrong type; the text names it.
+    """
+    vendor = provider.lower()
+    if vendor not in _READERS:
+        raise InvalidInputError(
+            f"Unknown SMS provider: {provider}. Supported: {', '.join(sorted(_READERS))}"
+        )
+    return _reader(vendor)(payload)
+
+
+def extract_sinch_meta(payload: dict[str, Any]) -> WebhookMeta:
+    """Return what a callback of Sinch says; see ``extract_sms_meta``."""
+    return _reader("sinch")(payload)
+
+
+def extract_telnyx_meta(payload: dict[str, Any]) -> WebhookMeta:
+    """Return what a callback of Telnyx says; see ``extract_sms_meta``."""
+    return _reader("telnyx")(payload)
+
+
+def extract_twilio_meta(payload: dict[str, Any]) -> WebhookMeta:
+    """Return what a callback of Twilio says; see ``extract_sms_meta``."""
+    return _reader("twilio")(payload)
+
+
+def extract_voicemeup_meta(payload: dict[str, Any]) -> WebhookMeta:
+    """Return what a callback of VoiceMeUp says; see ``extract_sms_meta``."""
+    return _reader("voicemeup")(payload)
+
+
+def _reader(vendor: str) -> Callable[[dict[str, Any]], WebhookMeta]:
+    module, _, name = _READERS[vendor].partition(":")
+    reader: Callable[[dict[str, Any]], WebhookMeta] = getattr(import_module(module), name)
+    return reader
 
 
 def extract_text_body(content: EventContent) -> str:
