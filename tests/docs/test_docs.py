@@ -162,6 +162,7 @@ class TestNames:
         quoted = re.findall(r"`([A-Za-z_]+)`", read("llms.txt"))
         assert len(quoted) > 50
         unknown = {word for word in quoted if word != "roomkit" and word not in known_words()}
+        unknown = {word for word in unknown if not exists(word)}
         assert unknown == set()
 
     @pytest.mark.parametrize("page", PAGES, ids=by_name)
@@ -169,7 +170,11 @@ class TestNames:
         """A word like `SomeName` or `SomeName.member` in backticks is public, wherever it is."""
         text = without_code(page.read_text("utf-8"))
         quoted = set(re.findall(r"`([A-Z][a-z]\w*[A-Z]\w*(?:\.\w+)?)[`(]", text))
-        assert {name for name in quoted if not exists(name)} == set()
+        assert {name for name in quoted - _VENDORS_WORDS if not exists(name)} == set()
+
+
+_VENDORS_WORDS = frozenset({"AdaptiveCard", "BotNotInConversationRoster"})
+"""What vendors call things; it looks like one of our names."""
 
 
 def exists(name: str) -> bool:
@@ -177,6 +182,8 @@ def exists(name: str) -> bool:
     owner, _, member = name.partition(".")
     for place in (
         "roomkit",
+        "roomkit.asgi",
+        "roomkit.simulators",
         "roomkit.sources",
         "roomkit.testing",
         "roomkit.testing.conformance",
@@ -191,6 +198,7 @@ def exists(name: str) -> bool:
         "roomkit.core.services.timeline",
         "roomkit.exceptions",
         "roomkit._aio",
+        "roomkit._http",
         "asyncio",
         "builtins",
         "pydantic",

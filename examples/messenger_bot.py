@@ -1,0 +1,124 @@
+"""A Messenger bot: buttons, a postback, a split answer, a reaction, and a closed window.
+
+With MESSENGER_TOKEN, MESSENGER_APP_SECRET and MESSENGER_VERIFY_TOKEN set it serves the page's
+endpoint on port 8000 (path /webhooks/fb; put TLS in front). Without, a simulator on this machine
+plays Messenger and a person: it checks requests as strictly as the vendor and signs its callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from roomkit import (
+    EphemeralEvent,
+    InboundMessage,
+    MessengerChannel,
+    RichContent,
+    RoomKit,
+    TextContent,
+    WebSocketChannel,
+)
+from roomkit.asgi import create_app
+from roomkit.providers.messenger import FacebookMessengerProvider, MessengerConfig
+from roomkit.simulators import MessengerSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from roomkit import EventContent
+
+PERSON = "222"
+OFFER = RichContent(
+    body="We open at nine. Shall we keep a table?",
+    buttons=[{"text": "Yes, please", "payload": "TABLE"}, {"text": "No, thanks"}],
+)
+
+
+def make_kit(config: MessengerConfig) -> RoomKit:
+    """Return a kit with a desk and a page."""
+    kit = RoomKit()
+    kit.register_channel(WebSocketChannel("desk"))
+    kit.register_channel(MessengerChannel("fb", provider=FacebookMessengerProvider(config)))
+    return kit
+
+
+@asynccontextmanager
+async def served(kit: RoomKit, port: int) -> AsyncIterator[str]:
+    """Serve the endpoint; give its URL."""
+    server = uvicorn.Server(uvicorn.Config(create_app(kit), log_level="warning", lifespan="on"))
+    listener = socket.create_server(("127.0.0.1", port))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/webhooks/fb"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def say(kit: RoomKit, room_id: str, content: EventContent) -> None:
+    """Write from the desk."""
+    message = InboundMessage(channel_id="desk", sender_id="clerk", content=content)
+    await kit.process_inbound(message, room_id=room_id)
+
+
+async def visit(messenger: MessengerSimulator, kit: RoomKit, endpoint: str) -> None:
+    """Do what Meta and a person do."""
+    opened = await messenger.challenge(endpoint)
+    print("challenge:", opened.status)
+    await messenger.receive(endpoint, text="When do you open?", sender=PERSON)
+    (room,) = await kit.store.list_rooms()
+    await kit.attach_channel(room.id, "desk")
+
+    await say(kit, room.id, OFFER)
+    payload = messenger.sent[-1].data["message"]["attachment"]["payload"]
+    print("buttons:", ", ".join(button["title"] for button in payload["buttons"]))
+
+    await messenger.postback(endpoint, title="Yes, please", payload="TABLE", sender=PERSON)
+    pressed = (await kit.get_timeline(room.id))[-1]
+    print("pressed:", pressed.metadata["postback_payload"])
+
+    loved = asyncio.Event()
+
+    async def on_signal(signal: EphemeralEvent) -> None:
+        print("reaction:", signal.data["emoji"].encode("ascii", "namereplace").decode())
+        loved.set()
+
+    await kit.subscribe_room(room.id, on_signal)
+    target = pressed.source.external_id or ""
+    await messenger.reaction(endpoint, message_id=target, sender=PERSON)
+    await asyncio.wait_for(loved.wait(), 10)
+
+    messenger.outside_window.add(PERSON)
+    await say(kit, room.id, TextContent(body="See you at nine!"))
+    late = (await kit.get_timeline(room.id))[-1].delivery_results["fb"]
+    print("a day later:", late["error"])
+
+
+async def simulated() -> None:
+    """Play it all on this machine."""
+    async with MessengerSimulator() as messenger:
+        kit = make_kit(MessengerConfig(**messenger.settings))
+        async with served(kit, 0) as endpoint:
+            await visit(messenger, kit, endpoint)
+
+
+async def for_real() -> None:
+    """Serve the page of the environment until interrupted."""
+    config = MessengerConfig(
+        page_access_token=os.environ["MESSENGER_TOKEN"],
+        app_secret=os.environ["MESSENGER_APP_SECRET"],
+        verify_token=os.environ["MESSENGER_VERIFY_TOKEN"],
+    )
+    async with served(make_kit(config), 8000) as endpoint:
+        print("serving", endpoint)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(for_real() if "MESSENGER_TOKEN" in os.environ else simulated())

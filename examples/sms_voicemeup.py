@@ -1,0 +1,99 @@
+"""Text messages through VoiceMeUp, both ways; a picture that comes in two halves.
+
+With VOICEMEUP_USER, VOICEMEUP_TOKEN, VOICEMEUP_FROM and VOICEMEUP_TO set it sends one real text
+and says what VoiceMeUp answered. Without, a simulator on this machine plays VoiceMeUp and a
+customer. VoiceMeUp signs nothing: the endpoint asks for a token in its URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+from pydantic import SecretStr
+
+from roomkit import InboundMessage, RoomKit, SMSChannel
+from roomkit.asgi import App, create_app
+from roomkit.providers.voicemeup import (
+    VoiceMeUpConfig,
+    VoiceMeUpMMSAggregator,
+    VoiceMeUpSMSProvider,
+)
+from roomkit.simulators import VoiceMeUpSimulator
+from roomkit.testing import ManualClock, make_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CUSTOMER = "14155550100"
+TOKEN = "hard-to-guess"
+PHOTO = "https://example.org/leak.jpg"
+
+
+@asynccontextmanager
+async def served(app: App) -> AsyncIterator[str]:
+    """Serve the app on a free port of this machine; give its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def for_real() -> None:
+    """Send one text with the account of the environment."""
+    config = VoiceMeUpConfig(
+        username=os.environ["VOICEMEUP_USER"],
+        auth_token=SecretStr(os.environ["VOICEMEUP_TOKEN"]),
+        from_number=os.environ["VOICEMEUP_FROM"],
+    )
+    provider = VoiceMeUpSMSProvider(config)
+    result = await provider.send(make_event(body="Hello"), os.environ["VOICEMEUP_TO"])
+    print("VoiceMeUp says:", result)
+    await provider.close()
+
+
+async def simulated() -> None:
+    """Let a customer write and answer with a long text."""
+    async with VoiceMeUpSimulator() as voicemeup:
+        provider = VoiceMeUpSMSProvider(VoiceMeUpConfig(**voicemeup.settings))
+        kit = RoomKit()
+        kit.register_channel(SMSChannel("sms", provider=provider))
+        async with served(create_app(kit, unsigned={"sms": TOKEN})) as url:
+            endpoint = f"{url}/webhooks/sms"
+            unknown = await voicemeup.receive(endpoint, "Free money")
+            answer = await voicemeup.receive(f"{endpoint}?token={TOKEN}", "Help, a leak!")
+            print("without the token:", "refused" if unknown.status >= 400 else "let in")
+            print("webhook:", answer.status)
+            (room,) = await kit.store.list_rooms()
+            asked = (await kit.get_timeline(room.id))[-1]
+            print("asked:", asked.content.model_dump()["body"])
+            result = await provider.send(make_event(body="On our way. " * 100), to=CUSTOMER)
+            print("pieces:", len(result.metadata["segment_ids"]))
+        await join(voicemeup)
+
+
+async def join(voicemeup: VoiceMeUpSimulator) -> None:
+    """Join the halves of one picture message; wait in vain for those of another."""
+    clock, alone = ManualClock(), list[InboundMessage]()
+    aggregator = VoiceMeUpMMSAggregator(5.0, alone.append, clock=clock)
+    first, second = voicemeup.halves("It drips here", PHOTO, sender=CUSTOMER)
+    print("the first half:", aggregator.take(first, "sms"))
+    whole = aggregator.take(second, "sms")
+    assert whole is not None
+    print("the whole:", whole.content.model_dump(include={"caption", "url"}))
+    aggregator.take(voicemeup.halves("And here", PHOTO, sender=CUSTOMER)[0], "sms")
+    await clock.advance(5)
+    print("alone:", [message.content.model_dump()["body"] for message in alone])
+    await aggregator.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(for_real() if "VOICEMEUP_TOKEN" in os.environ else simulated())
