@@ -70,7 +70,7 @@ class Place(ABC):
         await store.close()
 
 
-def _copy(database: Path, path: Path) -> None:
+def copy_database(database: Path, path: Path) -> None:
     """Copy a database; with its log, which stays when two connections closed at once."""
     for part in ("", "-wal"):
         source = Path(f"{database}{part}")
@@ -101,7 +101,7 @@ class Files(Place):
             await self.fill()
         self._count += 1
         self.path = self._folder / f"{self._count}.db"
-        _copy(self._template, self.path)
+        copy_database(self._template, self.path)
 
     async def busy(self) -> int:
         """Return 0: a writer at work would make the next write wait."""

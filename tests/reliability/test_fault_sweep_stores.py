@@ -6,7 +6,6 @@ need be by the worker; and a repeat gets the one result.
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from roomkit import (
 )
 from roomkit.store.sqlite import SQLiteStore
 from roomkit.testing import assert_invariants, sweep_faults
+from tests.reliability._places import copy_database
 from tests.reliability._world import KEY, KEYED, World, eventually
 from tests.reliability.test_fault_sweep import SCENARIOS, flattened
 
@@ -56,7 +56,7 @@ class Runs:
         """Return a store on the next copy."""
         self.count += 1
         self.path = self.folder / f"{self.count}.db"
-        shutil.copy(self.template, self.path)
+        copy_database(self.template, self.path)
         self.reader = SQLiteStore(self.path, synchronous="OFF")
         await self.reader.open()
         return SQLiteStore(self.path, synchronous="OFF")
