@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 import roomkit.simulators
 from roomkit.simulators import (
@@ -22,6 +23,7 @@ from roomkit.simulators import (
     error,
     not_json,
     ok,
+    served,
     slow,
 )
 
@@ -155,6 +157,133 @@ class TestScripts:
         """Waiting for a request has a bound."""
         with pytest.raises(TimeoutError):
             await sim.arrived(timeout=0.01)
+
+
+class Visited:
+    """An ASGI app that notes what it is told.
+
+    Attributes:
+        told: Kinds of scopes, and what lifespan said, in order.
+        held: A request to ``/slow`` waits for this.
+        waiting: Set when such a request has come.
+    """
+
+    def __init__(self, *, starts: bool = True) -> None:
+        self.told: list[str] = []
+        self.held = asyncio.Event()
+        self.waiting = asyncio.Event()
+        self._starts = starts
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer 200 with an empty body; echo the frames of a WebSocket."""
+        self.told.append(scope["type"])
+        await getattr(self, scope["type"])(scope, receive, send)
+
+    async def lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        """Start and end, or refuse to start."""
+        for what in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{what}"
+            self.told.append(what)
+            done = "complete" if self._starts else "failed"
+            await send({"type": f"lifespan.{what}.{done}"})
+            if not self._starts:
+                return
+
+    async def http(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, at once or when it is time."""
+        if scope["path"] == "/slow":
+            self.waiting.set()
+            await self.held.wait()
+            self.told.append("late")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        """Say everything back until the other side, or the server, ends it."""
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            if "text" in message:
+                await send({"type": "websocket.send", "text": message["text"]})
+        self.told.append("left")
+
+
+class TestServed:
+    """``served``: any app behind a URL of this machine."""
+
+    async def test_the_apps_life(self) -> None:
+        """It starts before the first request and is told of its end after the last."""
+        app = Visited()
+        async with served(app) as url, httpx.AsyncClient() as client:
+            assert url.startswith("http://127.0.0.1:")
+            assert (await client.get(url)).status_code == 200
+            assert app.told == ["lifespan", "startup", "http"]
+        assert app.told[-1] == "shutdown"
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(url)
+
+    async def test_an_app_without_lifespan(self) -> None:
+        """It is served all the same."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "http"
+            await Visited().http(scope, receive, send)
+
+        async with served(app) as url, httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 200
+
+    async def test_an_app_that_does_not_start(self) -> None:
+        """It is a RuntimeError, and the program goes on."""
+        with pytest.raises(RuntimeError, match="did not start"):
+            async with served(Visited(starts=False)):
+                pytest.fail("it was served")
+
+    async def test_a_socket(self) -> None:
+        """WebSockets work, and one that is still open ends with the server."""
+        app = Visited()
+        async with served(app) as url:
+            socket = await connect(url.replace("http", "ws", 1))
+            await socket.send("hello")
+            assert await socket.recv() == "hello"
+        await socket.wait_closed()
+        assert app.told[-2:] == ["left", "shutdown"]
+        await socket.close()
+
+    async def test_a_request_in_hand(self) -> None:
+        """It is answered before the app is told that it ends."""
+        app = Visited()
+        async with httpx.AsyncClient(timeout=10.0) as client:
+            async with served(app) as url:
+                asking = asyncio.create_task(client.get(f"{url}/slow"))
+                await app.waiting.wait()
+                asyncio.get_running_loop().call_soon(app.held.set)
+            assert (await asking).status_code == 200
+        assert app.told[-2:] == ["late", "shutdown"]
+
+    async def test_signals_are_left_alone(self) -> None:
+        """Who handled them before still does."""
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        async with served(Visited()):
+            now = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        assert now == before
+
+    async def test_a_port_of_ones_own(self, sim: Echo) -> None:
+        """It is taken when it is free; a taken one is an OSError, at once."""
+        async with served(Visited()) as url:
+            port = int(url.rpartition(":")[2])
+        async with served(Visited(), port=port) as again:
+            assert again == url
+        with pytest.raises(OSError, match="in use"):
+            async with served(Visited(), port=int(sim.api_base.rpartition(":")[2])):
+                pytest.fail("it was served")
+
+    async def test_a_failure_passes(self) -> None:
+        """What the block raises comes out of it, after the app has ended."""
+        app = Visited()
+        with pytest.raises(LookupError):
+            async with served(app):
+                raise LookupError
+        assert app.told[-1] == "shutdown"
 
 
 class TestPackage:

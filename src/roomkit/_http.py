@@ -369,6 +369,14 @@ def without_urls(text: str) -> str:
     return " ".join("<url>" if "://" in word else word for word in words)[:_LONGEST_DETAIL]
 
 
+def bare_url(url: str) -> str:
+    """Return a URL without userinfo, query and fragment, where secrets stand."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    bare = f"{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}://{bare.partition('?')[0].partition('#')[0]}"
+
+
 def _code_of(status: int) -> str:
     return {400: "invalid_request", 401: "auth_error", 429: "rate_limit"}.get(
         status, f"http_{status}"
@@ -404,12 +412,7 @@ class _Redaction(logging.Filter):
 def _bare(value: object) -> object:
     """Return a URL without query and userinfo; other values as they are."""
     text = str(value) if type(value).__name__ == "URL" or isinstance(value, str) else ""
-    if "://" not in text:
-        return value
-    scheme, _, rest = text.partition("://")
-    host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2]
-    return f"{scheme}://{host.partition('?')[0]}{slash}{path.partition('?')[0]}"
+    return bare_url(text) if "://" in text else value
 
 
 _REDACTION = _Redaction()

@@ -183,22 +183,22 @@ CREATE TABLE room_names (
     room INTEGER NOT NULL REFERENCES rooms (seq) ON DELETE CASCADE,
     PRIMARY KEY (channel_id, recipient_key, name, room_status, room)
 ) WITHOUT ROWID;
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','active',1);
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','paused',2);
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','closed',3);
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','archived',4);
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','active',5);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','active',1);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','paused',2);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','closed',3);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','archived',4);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','active',5);
 INSERT INTO "room_names" VALUES('mail','email_address','','active',6);
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','active',6);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','active',6);
 INSERT INTO "room_names" VALUES('mail','email_address','','active',7);
-INSERT INTO "room_names" VALUES('sms','phone_number','=+15550100','active',7);
+INSERT INTO "room_names" VALUES('sms','phone_number','=15550100','active',7);
 CREATE TABLE roomkit_migrations (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     checksum TEXT NOT NULL,
     applied_at TEXT NOT NULL
 );
-INSERT INTO "roomkit_migrations" VALUES(1,'first','1cdc96ccf9d1cb94e68c7940e68c8c9d2a211848e84ec4b2996c363b7cabf102','2026-11-22T02:40:33.646Z');
+INSERT INTO "roomkit_migrations" VALUES(1,'first','1cdc96ccf9d1cb94e68c7940e68c8c9d2a211848e84ec4b2996c363b7cabf102','2026-11-22T05:42:59.628Z');
 CREATE TABLE rooms (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,

@@ -39,12 +39,40 @@ def mutated(draw: st.DrawFn, payloads: Sequence[dict[str, Any]]) -> dict[str, An
     """Return one of the payloads with up to four of its values replaced."""
     payload = copy.deepcopy(draw(st.sampled_from(payloads)))
     for _ in range(draw(st.integers(1, 4))):
-        known = list(places(payload))
-        if not known:
+        if (place := _place(draw, payload)) is None:
             break
-        *way, last = draw(st.sampled_from(known))
-        holder: Any = payload
-        for step in way:
-            holder = holder[step]
-        holder[last] = draw(_STRANGE)
+        holder, step = place
+        holder[step] = draw(_STRANGE)
     return payload
+
+
+@st.composite
+def reshaped(draw: st.DrawFn, payloads: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one of the payloads with up to four values replaced, left out or doubled."""
+    payload = copy.deepcopy(draw(st.sampled_from(payloads)))
+    for _ in range(draw(st.integers(1, 4))):
+        if (place := _place(draw, payload)) is None:
+            break
+        holder, step = place
+        what = draw(st.sampled_from(("replace", "leave out", "double")))
+        if what == "leave out":
+            del holder[step]
+        elif what == "double" and isinstance(holder[step], list):
+            holder[step] *= 2
+        elif what == "double" and isinstance(holder, list):
+            holder.insert(step, copy.deepcopy(holder[step]))
+        else:
+            holder[step] = draw(_STRANGE)
+    return payload
+
+
+def _place(draw: st.DrawFn, payload: Any) -> tuple[Any, Any] | None:
+    """Return one of the containers in a payload and a key of it; None when nothing is left."""
+    known = list(places(payload))
+    if not known:
+        return None
+    *way, last = draw(st.sampled_from(known))
+    holder = payload
+    for step in way:
+        holder = holder[step]
+    return holder, last

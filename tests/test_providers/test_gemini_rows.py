@@ -82,7 +82,7 @@ def call(name: str, call_id: str | None = None, **flags: Any) -> SimpleNamespace
 
 def calls_of(*given: Any) -> list[StreamToolCall]:
     """The calls an answer of these parts holds."""
-    events = AnswerReader(MODEL).read(answer(content=parts(*given)))
+    events = AnswerReader(MODEL).feed(answer(content=parts(*given)))
     return [event for event in events if isinstance(event, StreamToolCall)]
 
 
@@ -116,7 +116,7 @@ class TestG2TextOfParts:
     def test_parts_are_joined_without_thoughts(self) -> None:
         """A thought is thinking, not text."""
         content = parts(text("one "), text("hm", thought=True), call("search"), text("two"))
-        events = AnswerReader(MODEL).read(answer(content=content))
+        events = AnswerReader(MODEL).feed(answer(content=content))
         assert "".join(e.text for e in events if isinstance(e, StreamTextDelta)) == "one two"
         assert [e.thinking for e in events if isinstance(e, StreamThinkingDelta)] == ["hm"]
 
@@ -134,8 +134,8 @@ class TestG2TextOfParts:
     def test_nothing_said_is_no_failure(self, empty: Any) -> None:
         """Whatever is missing, the answer is empty."""
         reader = AnswerReader(MODEL)
-        assert reader.read(empty) == []
-        assert reader.done().usage == {}
+        assert reader.feed(empty) == []
+        assert reader.end().usage == {}
 
     def test_the_sdks_own_text_where_no_part_tells(self) -> None:
         """Fakes and odd versions have only that; one that raises has nothing to tell."""
@@ -148,8 +148,8 @@ class TestG2TextOfParts:
                 raise ValueError("a function call has no text")
 
         said = SimpleNamespace(candidates=[], text="Hello")
-        assert AnswerReader(MODEL).read(said) == [StreamTextDelta(text="Hello")]
-        assert AnswerReader(MODEL).read(Raises()) == []
+        assert AnswerReader(MODEL).feed(said) == [StreamTextDelta(text="Hello")]
+        assert AnswerReader(MODEL).feed(Raises()) == []
 
 
 class TestG3FinishReason:
@@ -196,7 +196,7 @@ class TestG4Ids:
     def test_over_the_pieces_of_a_stream(self) -> None:
         """Numbering goes on from piece to piece."""
         reader = AnswerReader(MODEL)
-        pieces = [reader.read(answer(content=parts(call("a")))) for _ in range(2)]
+        pieces = [reader.feed(answer(content=parts(call("a")))) for _ in range(2)]
         assert [event.id for piece in pieces for event in piece] == ["a", "a#2"]  # type: ignore[union-attr]
 
     async def test_a_model_without_ids(
@@ -239,7 +239,7 @@ class TestG5ThoughtSignatures:
     @pytest.mark.parametrize(("model", "kept"), [(MODEL, b"seal"), ("claude", None)])
     def test_of_text(self, model: str, kept: bytes | None) -> None:
         """It travels as thinking, and back to the model that made it only."""
-        events = AnswerReader(MODEL).read(
+        events = AnswerReader(MODEL).feed(
             answer(content=parts(text("Hm.", thought_signature=b"seal")))
         )
         seal = events[0].signature  # type: ignore[union-attr]

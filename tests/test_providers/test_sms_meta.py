@@ -31,6 +31,7 @@ from roomkit.providers.sms.meta import (
     build_inbound_content,
     extract_media_urls,
     extract_text_body,
+    inbound_of,
     unsendable_reason,
 )
 
@@ -385,3 +386,22 @@ class TestExtractors:
             "assert not {'roomkit.providers.telnyx', 'httpx'} & {*sys.modules}"
         )
         subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+class TestInboundOf:
+    """What all vendors' readers make their messages with."""
+
+    def test_a_keyword_of_the_vendor_wins(self) -> None:
+        """The text's keyword stands in where the metadata name none; they are not changed."""
+        found = a_meta(body="STOP")
+        given = {"a": 1}
+        assert inbound_of(found, "sms", given).metadata == {"a": 1, "keyword": "stop"}
+        assert given == {"a": 1}
+        said = inbound_of(found, "sms", {"keyword": "help"})
+        assert said.metadata == {"keyword": "help"}
+
+    def test_content_of_its_own(self) -> None:
+        """A reader that knows better says what was said; else it is the text."""
+        place = LocationContent(latitude=1.0, longitude=2.0)
+        assert inbound_of(a_meta(), "sms", {}, content=place).content == place
+        assert inbound_of(a_meta(), "sms", {}).content == TextContent(body="Hello")

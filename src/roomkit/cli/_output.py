@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # To the end of the text: a password may hold any character, spaces and quotes as well.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*", re.DOTALL)
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://).*", re.DOTALL)
 
 
 def without_addresses(text: str) -> str:

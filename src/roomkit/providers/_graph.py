@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from roomkit._http import Refusal, Reply, VendorHTTP, number, retry_after
+from roomkit._http import Refusal, Reply, number, retry_after
 from roomkit.exceptions import InvalidInputError, WebhookRefused
+from roomkit.providers._sender import VendorSender
 from roomkit.providers._signature import hmac_hex, matches_any, same, secrets_of
 from roomkit.providers._webhook import header, read_json, require_signature
 from roomkit.providers.webhook import WebhookHandler, WebhookResponse
@@ -41,15 +42,63 @@ _LONGEST_WORDS = 500
 _SECONDS_A_MINUTE = 60.0
 
 
-class GraphHTTP(VendorHTTP):
-    """The HTTP half of a provider of the Graph API: what its error answers mean."""
+class GraphAccount(Protocol):
+    """The config of a page or a number, as far as both agree."""
+
+    @property
+    def app_secret(self) -> SecretStr | None:
+        """The app's secret, with which Meta signs callbacks."""
+
+    @property
+    def previous_secrets(self) -> list[SecretStr]:
+        """App secrets that still count while they are being rotated out."""
+
+    @property
+    def verify_token(self) -> SecretStr | None:
+        """The word agreed on for the challenge of a new endpoint."""
+
+
+class GraphSender[C: GraphAccount, W: GraphWebhook](VendorSender[C, W]):
+    """What both providers share: what errors mean, who signed a callback, the challenge."""
 
     retryable_codes: ClassVar[frozenset[int]] = TRANSIENT
     """Graph codes after which the same request may succeed later."""
 
+    @abstractmethod
     def _access_token(self) -> str:
         """Return the token; an error's text may quote it, and must not be passed on so."""
-        raise NotImplementedError
+
+    def verify_signature(
+        self, payload: bytes, signature: str, timestamp: str | None = None
+    ) -> bool:
+        """Tell whether Meta signed ``payload``.
+
+        Args:
+            payload: The raw body.
+            signature: The header ``X-Hub-Signature-256``.
+            timestamp: Not used; Meta signs none.
+
+        Raises:
+            InvalidInputError: (a ValueError) The config has no ``app_secret``.
+        """
+        secrets = secrets_of(self._config.app_secret, self._config.previous_secrets)
+        if not secrets:
+            raise InvalidInputError(
+                f"app_secret must be provided in {type(self._config).__name__} "
+                "to verify signatures"
+            )
+        return signature_matches(secrets, payload, signature)
+
+    def verify_challenge(self, params: Mapping[str, str]) -> str | None:
+        """Return what to answer Meta's GET with when the endpoint is entered.
+
+        Args:
+            params: The query parameters.
+
+        Returns:
+            The text to answer as it is; None: answer 403.
+        """
+        return challenge_of(params, self._config.verify_token)
 
     def _refusal(self, reply: Reply) -> Refusal | None:
         """Return what an error answer means."""
@@ -163,22 +212,6 @@ def signature_matches(secrets: list[str], payload: bytes, signature: str) -> boo
         signature: The header, ``sha256=`` and 64 hex digits.
     """
     return matches_any([f"sha256={hmac_hex(secret, payload)}" for secret in secrets], signature)
-
-
-def checked_secrets(
-    app_secret: SecretStr | None, previous: list[SecretStr], config_name: str
-) -> list[str]:
-    """Return the secrets a signature may be made with.
-
-    Raises:
-        InvalidInputError: (a ValueError) There is none.
-    """
-    secrets = secrets_of(app_secret, previous)
-    if not secrets:
-        raise InvalidInputError(
-            f"app_secret must be provided in {config_name} to verify signatures"
-        )
-    return secrets
 
 
 def challenge_of(params: Mapping[str, str], verify_token: SecretStr | None) -> str | None:

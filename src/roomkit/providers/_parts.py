@@ -104,3 +104,17 @@ class PartLedger:
         self._sent[key] = list(ids)
         while len(self._sent) > _DELIVERIES:
             self._sent.popitem(last=False)
+
+
+def others_apart(result: ProviderResult, ids_key: str = "message_ids") -> ProviderResult:
+    """Return a ledger's answer with all ids but the first as ``additional_message_ids``.
+
+    A failed one keeps its list: there it says which parts are through.
+    """
+    if not result.success or ids_key not in result.metadata:
+        return result
+    metadata = dict(result.metadata)
+    metadata["additional_message_ids"] = metadata.pop(ids_key)[1:]
+    return ProviderResult(
+        success=True, provider_message_id=result.provider_message_id, metadata=metadata
+    )

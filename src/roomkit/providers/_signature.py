@@ -54,10 +54,16 @@ def sha256_hex(payload: bytes) -> str:
 
 
 def from_base64(text: str, length: int | None = None) -> bytes | None:
-    """Return what a base64 text says; None when it is none, or not ``length`` bytes long."""
+    """Return what a base64 text says; None when it is none, or not ``length`` bytes long.
+
+    Each value is written in one way only: stray bits in the last letter are no base64 (RFC 4648,
+    3.5).
+    """
     try:
         raw = base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError):
+        return None
+    if base64.b64encode(raw).decode() != text:
         return None
     return raw if length is None or len(raw) == length else None
 

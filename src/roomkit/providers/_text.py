@@ -56,9 +56,14 @@ def leaf_text(content: EventContent) -> str:
     if isinstance(content, AudioContent):
         return content.transcript or ""
     if isinstance(content, LocationContent):
-        place = f"{content.latitude:.7g},{content.longitude:.7g}"
-        return " \u2013 ".join(word for word in (content.label, content.address, place) if word)
+        return place_text(content, f"{content.latitude:.7g}", f"{content.longitude:.7g}")
     return ""
+
+
+def place_text(place: LocationContent, latitude: str, longitude: str) -> str:
+    """Return a place's label, address and coordinates, as far as they are known."""
+    known = (place.label, place.address, f"{latitude},{longitude}")
+    return " \u2013 ".join(word for word in known if word)
 
 
 def media_of(content: EventContent) -> list[MediaContent | AudioContent | VideoContent]:

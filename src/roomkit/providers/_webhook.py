@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -16,7 +17,7 @@ from roomkit._sanitize import clean_text
 from roomkit.exceptions import WebhookError, WebhookRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from roomkit.providers.webhook import WebhookRequest
 
@@ -59,6 +60,17 @@ def read_form(body: bytes) -> dict[str, str]:
     except ValueError:
         raise WebhookError("the body is no form of up to 1,000 fields") from None
     return dict(pairs)
+
+
+def fields_of(payload: Any) -> Mapping[str, Any]:
+    """Return a payload that is a mapping, as it is.
+
+    Raises:
+        WebhookError: It is something else.
+    """
+    if not isinstance(payload, Mapping):
+        raise WebhookError(f"the payload is {_kind(payload)}, not an object")
+    return payload
 
 
 def text_at(payload: Mapping[str, Any], *path: str | int, default: str = "") -> str:

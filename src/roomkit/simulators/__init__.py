@@ -40,6 +40,7 @@ __all__ = [
     "error",
     "not_json",
     "ok",
+    "served",
     "slow",
 ]
 
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         ok,
         slow,
     )
+    from roomkit.simulators._server import served
     from roomkit.simulators.anthropic import AnthropicSimulator
     from roomkit.simulators.elasticemail import ElasticEmailSimulator
     from roomkit.simulators.gemini import GeminiSimulator
@@ -96,6 +98,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {name: "roomkit.simulators._base" for name in _BASE}
+        | {"served": "roomkit.simulators._server"}
         | {name: f"roomkit.simulators.{module}" for module, name in SIMULATORS.items()},
         extra=["SIMULATORS"],
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from roomkit._lazy import require
-from roomkit.simulators._server import serve
+from roomkit.simulators._server import listener, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -239,6 +238,10 @@ class VendorSimulator(ABC):
         self._count += 1
         return f"{prefix}{self._count:04d}"
 
+    def recipient_of(self, message_id: str, otherwise: str) -> str:
+        """Return who an accepted message went to; ``otherwise`` when nobody knows it."""
+        return next((m.to for m in self.sent if m.id == message_id), otherwise)
+
     async def arrived(self, count: int = 1, *, timeout: float = 10.0) -> None:
         """Wait until so many requests have come, answered or not.
 
@@ -284,10 +287,7 @@ class VendorSimulator(ABC):
 
     async def __aenter__(self) -> Self:
         self._stopping.clear()
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", self._port))
-            sock = probe.dup()
+        sock = listener(self._port)
         port = await self._stack.enter_async_context(serve(self._app, sock))
         self._base = f"http://127.0.0.1:{port}"
         return self

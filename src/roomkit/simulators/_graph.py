@@ -8,7 +8,7 @@ import json
 import math
 import re
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlencode
 
 from roomkit.simulators._base import SimReply, VendorSimulator
@@ -99,6 +99,15 @@ def link_of(value: Any, what: str) -> str:
     return str(value)
 
 
+class GraphAccount(TypedDict, total=False):
+    """What every door of Graph is opened with; see ``GraphSimulator``."""
+
+    app_secret: str
+    verify_token: str
+    callback_url: str | None
+    port: int
+
+
 class GraphSimulator(VendorSimulator):
     """A door of the Graph API: its token, its errors, its signed callbacks.
 
@@ -111,6 +120,7 @@ class GraphSimulator(VendorSimulator):
 
     Attributes:
         statuses_url: As ``callback_url``; may be changed.
+        outside_window: People who have not written for 24 hours; they get little.
     """
 
     codes: dict[int, int]
@@ -120,8 +130,8 @@ class GraphSimulator(VendorSimulator):
         self,
         *,
         access_token: str,
-        app_secret: str,
-        verify_token: str,
+        app_secret: str = "0123456789abcdef0123456789abcdef",
+        verify_token: str = "sim-verify-word",
         callback_url: str | None = None,
         port: int = 0,
     ) -> None:
@@ -130,6 +140,7 @@ class GraphSimulator(VendorSimulator):
         self._secret = app_secret
         self._verify_token = verify_token
         self.statuses_url = callback_url
+        self.outside_window: set[str] = set()
         self._ticks = 0
 
     async def handle(self, request: SimRequest) -> SimReply:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 from roomkit._lazy import require
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from types import ModuleType
 
 _GRACE_SECONDS = 2
@@ -19,8 +19,40 @@ _SERVER_LOGGER = "uvicorn.error"
 
 
 @contextlib.asynccontextmanager
+async def served(
+    app: Callable[[Any, Any, Any], Awaitable[None]], *, port: int = 0
+) -> AsyncIterator[str]:
+    """Serve an ASGI app on this machine while the context lasts, so that vendors can call it.
+
+    For tests and examples; ``roomkit serve`` is for programs. The app's lifespan is run when it
+    has one. WebSockets work, signals stay the program's own, nothing is logged of requests. At
+    the end connections are closed, requests in hand get two seconds, and then the app is told
+    that it ends::
+
+        async with served(create_app(kit)) as url, TwilioSimulator() as twilio:
+            await twilio.receive(f"{url}/webhooks/sms", text="hello")
+
+    Args:
+        app: What ``roomkit.asgi.create_app`` returned, or any other ASGI app.
+        port: The port of 127.0.0.1; 0 takes a free one.
+
+    Yields:
+        The URL, such as ``http://127.0.0.1:40123``, without a slash at its end.
+
+    Raises:
+        MissingDependencyError: uvicorn is not installed.
+        OSError: The port is taken.
+        RuntimeError: The app did not start; it has logged why.
+    """
+    uvicorn = require("uvicorn", user="served", extra="simulators")
+    config = _config(uvicorn, app, lifespan="auto", ws="auto")
+    async with _running(uvicorn, config, listener(port)) as taken:
+        yield f"http://127.0.0.1:{taken}"
+
+
+@contextlib.asynccontextmanager
 async def serve(app: Any, sock: socket.socket) -> AsyncIterator[int]:
-    """Serve ``app`` on a bound socket while the context lasts.
+    """Serve a simulator on a bound socket while the context lasts.
 
     Signals stay the program's own, and nothing is logged of requests.
 
@@ -32,18 +64,39 @@ async def serve(app: Any, sock: socket.socket) -> AsyncIterator[int]:
         RuntimeError: The server did not start.
     """
     uvicorn = require("uvicorn", user="the simulators", extra="simulators")
-    ready, stop = asyncio.Event(), asyncio.Event()
     # A cut answer is part of the play, not an error to shout about.
     logging.getLogger(_SERVER_LOGGER).addFilter(_not_a_cut)
-    server = _server(uvicorn, _config(uvicorn, app), ready, stop)
+    async with _running(uvicorn, _config(uvicorn, app, lifespan="off", ws="none"), sock) as port:
+        yield port
+
+
+def listener(port: int) -> socket.socket:
+    """Return a socket bound to a port of 127.0.0.1; 0 takes a free one.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return probe.dup()
+
+
+@contextlib.asynccontextmanager
+async def _running(uvicorn: ModuleType, config: Any, sock: socket.socket) -> AsyncIterator[int]:
+    """Run a server while the context lasts; give its port."""
+    ready, stop = asyncio.Event(), asyncio.Event()
+    server = _server(uvicorn, config, ready, stop)
     sock.setblocking(False)
     port: int = sock.getsockname()[1]
-    running = asyncio.create_task(server.serve(sockets=[sock]), name=f"simulator:{port}")
-    starting = asyncio.create_task(ready.wait(), name=f"simulator-starts:{port}")
+    running = asyncio.create_task(server.serve(sockets=[sock]), name=f"serving:{port}")
+    starting = asyncio.create_task(ready.wait(), name=f"starting:{port}")
     try:
         await asyncio.wait((running, starting), return_when=asyncio.FIRST_COMPLETED)
         if running.done():
-            raise RuntimeError("the simulator's server did not start") from running.exception()
+            raise RuntimeError(
+                f"the server on port {port} did not start: its app, or what it runs in, failed"
+            ) from running.exception()
         yield port
     finally:
         starting.cancel()
@@ -53,16 +106,16 @@ async def serve(app: Any, sock: socket.socket) -> AsyncIterator[int]:
         sock.close()
 
 
-def _config(uvicorn: ModuleType, app: Any) -> Any:
-    """Return a configuration without signals, proxies, sockets of browsers or logs."""
+def _config(uvicorn: ModuleType, app: Any, *, lifespan: str, ws: str) -> Any:
+    """Return a configuration without signals, proxies or logs."""
     config = uvicorn.Config(
         app,
         interface="asgi3",
-        ws="none",
+        ws=ws,
         proxy_headers=False,
         log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan=lifespan,
     )
     config.load()
     protocol: Any = config.http_protocol_class
@@ -89,6 +142,13 @@ def _server(uvicorn: ModuleType, config: Any, ready: asyncio.Event, stop: asynci
         def capture_signals(self) -> Iterator[None]:
             yield
 
+        async def startup(self, sockets: Any = None) -> None:
+            try:
+                await super().startup(sockets=sockets)
+            except SystemExit:
+                # uvicorn's answer to an app that fails to start; the program is not its to end.
+                self.should_exit = True
+
         async def main_loop(self) -> None:
             await self.on_tick(0)
             ready.set()
@@ -105,6 +165,7 @@ def _server(uvicorn: ModuleType, config: Any, ready: asyncio.Event, stop: asynci
                 for task in late:
                     task.cancel()
             await asyncio.sleep(0)
+            await self.lifespan.shutdown()
 
     return Server(config)
 

@@ -13,13 +13,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from roomkit.simulators._answers import (
-    AnswerQueue,
     ModelAnswer,
     arguments_text,
     pieces,
     words,
 )
-from roomkit.simulators._base import SentMessage, SimReply, SimRequest, VendorSimulator
+from roomkit.simulators._base import SimReply, SimRequest
+from roomkit.simulators._model import ModelSimulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -61,8 +61,8 @@ class _Refusal(Exception):
         self.status = status
 
 
-class AnthropicSimulator(VendorSimulator):
-    """A Claude that says what it is told to.
+class AnthropicSimulator(ModelSimulator):
+    """A Claude that says what it is told to; ``settings`` fits ``AnthropicConfig``.
 
     Args:
         api_key: The one key it knows.
@@ -79,24 +79,7 @@ class AnthropicSimulator(VendorSimulator):
         model: str = "claude-sonnet-5-5",
         port: int = 0,
     ) -> None:
-        super().__init__(port=port)
-        self._api_key = api_key
-        self._model = model
-        self._answers = AnswerQueue()
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments for ``AnthropicConfig``."""
-        return {"api_key": self._api_key, "model": self._model, "api_base": self.api_base}
-
-    def answer(self, *answers: ModelAnswer | str) -> None:
-        """Let the model give these answers, one a request; then it repeats what it hears."""
-        self._answers.add(*answers)
-
-    def reset(self) -> None:
-        """Forget requests, messages, the script and answers not given."""
-        super().reset()
-        self._answers.clear()
+        super().__init__(api_key=api_key, model=model, port=port)
 
     async def handle(self, request: SimRequest) -> SimReply:
         """Answer a request to ``/v1/messages``; refuse what the vendor refuses."""
@@ -108,10 +91,10 @@ class AnthropicSimulator(VendorSimulator):
             # Shapes so wrong that the checks above stumble over them.
             return self._error(400, "the body has the wrong shape")
         heard = _last_text(body["messages"])
-        answer = self._answers.next(heard)
-        message = _Message(self.new_id("msg_"), body["model"], answer, words(heard))
+        message_id = self.new_id("msg_")
+        answer = self.accept(message_id, body["model"], heard, body)
+        message = _Message(message_id, body["model"], answer, words(heard))
         tools = [self.new_id("toolu_") for _ in answer.calls]
-        self.sent.append(SentMessage(message.id, body["model"], heard, data=body))
         if body.get("stream"):
             return SimReply.of_events(_framed(message.events(tools)))
         return SimReply.of_json(message.whole(tools), headers={"request-id": message.id})

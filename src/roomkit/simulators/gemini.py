@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from roomkit.simulators._answers import AnswerQueue, ModelAnswer
-from roomkit.simulators._base import SentMessage, SimReply, Step, VendorSimulator
+from roomkit.simulators._answers import ModelAnswer
+from roomkit.simulators._base import SimReply, Step
 from roomkit.simulators._gemini_checks import (
     CHARS_PER_TOKEN,
     GeminiRequest,
@@ -22,6 +22,7 @@ from roomkit.simulators._gemini_checks import (
     check_request,
     read_request,
 )
+from roomkit.simulators._model import ModelSimulator
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,12 +81,12 @@ class _Turn:
     usage: dict[str, int] = field(default_factory=dict)
 
 
-class GeminiSimulator(VendorSimulator):
+class GeminiSimulator(ModelSimulator):
     """A model that says what it is told to, and otherwise repeats what it was asked.
 
     ``sim.answer("Hello")`` queues an answer,
     ``sim.answer(ModelAnswer(calls=(("search", {"q": "x"}),)))`` a call of a tool. Each accepted
-    request takes one.
+    request takes one. ``settings`` fits ``GeminiConfig``.
 
     Args:
         api_key: The one key that is accepted.
@@ -105,26 +106,13 @@ class GeminiSimulator(VendorSimulator):
         thinking: bool = True,
         port: int = 0,
     ) -> None:
-        super().__init__(port=port)
-        self._api_key = api_key
-        self._model = model
+        super().__init__(api_key=api_key, model=model, port=port)
         self._thinking = thinking
-        self._answers = AnswerQueue()
         self._seals: set[str] = set()
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments for ``GeminiConfig``."""
-        return {"api_key": self._api_key, "model": self._model, "api_base": self.api_base}
-
-    def answer(self, *answers: ModelAnswer | str) -> None:
-        """Let the model give these answers, one a request; then it repeats what it hears."""
-        self._answers.add(*answers)
 
     def reset(self) -> None:
         """Forget requests, messages, seals, and what is left of script and answers."""
         super().reset()
-        self._answers.clear()
         self._seals.clear()
 
     async def handle(self, request: SimRequest) -> SimReply:
@@ -144,8 +132,7 @@ class GeminiSimulator(VendorSimulator):
             return _error(400, "Invalid JSON payload received. The body has the wrong shape.")
         if streamed and request.query.get("alt") != "sse":
             return _error(400, "this simulator streams with alt=sse only")
-        answer = self._answers.next(body.heard)
-        self.sent.append(SentMessage(self.new_id("response-"), model, body.heard, (), body.data))
+        answer = self.accept(self.new_id("response-"), model, body.heard, body.data)
         block_reason = getattr(answer, "block_reason", None)
         if block_reason is not None:
             return self._reply(_blocked(block_reason, body, model), streamed)

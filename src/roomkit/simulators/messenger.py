@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from roomkit.simulators._base import SentMessage, SimReply
 from roomkit.simulators._graph import (
+    GraphAccount,
     GraphSimulator,
     each,
     link_of,
@@ -30,11 +31,9 @@ class MessengerSimulator(GraphSimulator):
 
     Args:
         access_token: The page's token.
-        app_secret: What callbacks are signed with.
-        verify_token: The word of the challenge.
         page_id: The page.
-        callback_url: Where callbacks go that name no URL.
-        port: The port; 0 takes a free one.
+        account: ``app_secret`` and ``verify_token`` of the app, ``callback_url`` for callbacks
+            that name no URL, and ``port``; 0 takes a free one.
 
     Attributes:
         outside_window: People who have not written for 24 hours: they get tagged messages only.
@@ -56,21 +55,11 @@ class MessengerSimulator(GraphSimulator):
         self,
         *,
         access_token: str = "EAAsim-page-token",
-        app_secret: str = "0123456789abcdef0123456789abcdef",
-        verify_token: str = "sim-verify-word",
         page_id: str = "111",
-        callback_url: str | None = None,
-        port: int = 0,
+        **account: Unpack[GraphAccount],
     ) -> None:
-        super().__init__(
-            access_token=access_token,
-            app_secret=app_secret,
-            verify_token=verify_token,
-            callback_url=callback_url,
-            port=port,
-        )
+        super().__init__(access_token=access_token, **account)
         self._page = page_id
-        self.outside_window: set[str] = set()
         self.actions: list[tuple[str, str]] = []
 
     @property
@@ -158,7 +147,7 @@ class MessengerSimulator(GraphSimulator):
         """
         if status not in ("delivered", "read"):
             raise ValueError(f"Messenger reports delivered and read, not {status!r}")
-        to = next((m.to for m in self.sent if m.id == message_id), "222")
+        to = self.recipient_of(message_id, "222")
         watermark = self.tick()
         if status == "read":
             return await self.event(url, sender=to, read={"watermark": watermark})

@@ -10,13 +10,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from roomkit.simulators._answers import (
-    AnswerQueue,
     ModelAnswer,
     arguments_text,
     pieces,
     words,
 )
-from roomkit.simulators._base import SentMessage, SimReply, SimRequest, VendorSimulator
+from roomkit.simulators._base import SimReply, SimRequest
+from roomkit.simulators._model import ModelSimulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -64,8 +64,8 @@ class _Refusal(Exception):
         self.code = code
 
 
-class OpenAISimulator(VendorSimulator):
-    """A GPT that says what it is told to.
+class OpenAISimulator(ModelSimulator):
+    """A GPT that says what it is told to; ``settings`` fits ``OpenAIConfig`` and ``VLLMConfig``.
 
     Args:
         api_key: The one key it knows.
@@ -83,24 +83,7 @@ class OpenAISimulator(VendorSimulator):
         model: str = "gpt-5.5",
         port: int = 0,
     ) -> None:
-        super().__init__(port=port)
-        self._api_key = api_key
-        self._model = model
-        self._answers = AnswerQueue()
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments for ``OpenAIConfig`` and ``VLLMConfig``."""
-        return {"api_key": self._api_key, "model": self._model, "api_base": self.api_base}
-
-    def answer(self, *answers: ModelAnswer | str) -> None:
-        """Let the model give these answers, one a request; then it repeats what it hears."""
-        self._answers.add(*answers)
-
-    def reset(self) -> None:
-        """Forget requests, messages, the script and answers not given."""
-        super().reset()
-        self._answers.clear()
+        super().__init__(api_key=api_key, model=model, port=port)
 
     async def handle(self, request: SimRequest) -> SimReply:
         """Answer a request to ``/v1/chat/completions``; refuse what the vendor refuses."""
@@ -112,10 +95,10 @@ class OpenAISimulator(VendorSimulator):
             # Shapes so wrong that the checks above stumble over them.
             return self._error(400, "the body has the wrong shape")
         heard = _last_text(body["messages"])
-        answer = self._answers.next(heard)
-        completion = _Completion(self.new_id("chatcmpl-"), body["model"], answer, words(heard))
+        completion_id = self.new_id("chatcmpl-")
+        answer = self.accept(completion_id, body["model"], heard, body)
+        completion = _Completion(completion_id, body["model"], answer, words(heard))
         calls = [self.new_id("call_") for _ in answer.calls]
-        self.sent.append(SentMessage(completion.id, body["model"], heard, data=body))
         if not body.get("stream"):
             return SimReply.of_json(
                 completion.whole(calls), headers={"x-request-id": completion.id}

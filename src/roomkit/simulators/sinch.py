@@ -14,7 +14,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from roomkit.simulators._base import SentMessage, SimReply, VendorSimulator
+from roomkit.simulators._base import SentMessage, SimReply
+from roomkit.simulators._callbacks import CallbackSimulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ _CODES = {
 _REPORT_CODES = {"Delivered": 0, "Dispatched": 401, "Queued": 400, "Failed": 402, "Expired": 406}
 
 
-class SinchSimulator(VendorSimulator):
+class SinchSimulator(CallbackSimulator):
     """Sinch on a socket of this machine.
 
     Args:
@@ -57,11 +58,9 @@ class SinchSimulator(VendorSimulator):
         webhook_url: str | None = None,
         port: int = 0,
     ) -> None:
-        super().__init__(port=port)
-        self.webhook_url = webhook_url
+        super().__init__(from_number=from_number, webhook_url=webhook_url, port=port)
         self._plan = service_plan_id
         self._token = api_token
-        self._from_number = from_number
         self._secret = webhook_secret
 
     @property
@@ -77,13 +76,13 @@ class SinchSimulator(VendorSimulator):
 
     async def handle(self, request: SimRequest) -> SimReply:
         """Answer a request as Sinch would."""
-        if request.headers.get("authorization") != f"Bearer {self._token}":
+        if not self.bears(request, self._token):
             return SimReply(401)
         if request.path != f"/xms/v1/{self._plan}/batches":
             return SimReply(404)
         if request.method != "POST":
             return SimReply(405)
-        if not request.headers.get("content-type", "").startswith("application/json"):
+        if not self.says_json(request):
             return SimReply(415)
         try:
             body = request.json
@@ -198,7 +197,7 @@ class SinchSimulator(VendorSimulator):
 
     def report(self, message_id: str, status: str = "Delivered") -> dict[str, Any]:
         """Return the payload of a report on one recipient of a batch."""
-        to = next((m.to for m in self.sent if m.id == message_id), "14155550100")
+        to = self.recipient_of(message_id, "14155550100")
         return {
             "type": "recipient_delivery_report_sms",
             "batch_id": message_id,
@@ -221,11 +220,7 @@ class SinchSimulator(VendorSimulator):
         Raises:
             ValueError: There is no endpoint.
         """
-        endpoint = url or self.webhook_url
-        if endpoint is None:
-            raise ValueError("name the endpoint: status(..., url=...)")
-        body, headers = self.callback(self.report(message_id, status))
-        return await self.post(endpoint, body, headers)
+        return await self.deliver(url, self.callback(self.report(message_id, status)))
 
 
 def _error(status: int, code: str, text: str) -> SimReply:

@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit._lazy import require
-from roomkit.simulators._base import SentMessage, SimReply, VendorSimulator
+from roomkit.simulators._base import SentMessage, SimReply
+from roomkit.simulators._callbacks import CallbackSimulator
 from roomkit.simulators._telnyx_rules import files_of, rcs_problem, sms_problem
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _CODES = {
 }
 
 
-class TelnyxSimulator(VendorSimulator):
+class TelnyxSimulator(CallbackSimulator):
     """Telnyx on a socket of this machine.
 
     Args:
@@ -63,11 +64,9 @@ class TelnyxSimulator(VendorSimulator):
         without_rcs: Sequence[str] = (),
         port: int = 0,
     ) -> None:
-        super().__init__(port=port)
-        self.webhook_url = webhook_url
+        super().__init__(from_number=from_number, webhook_url=webhook_url, port=port)
         self.without_rcs = set(without_rcs)
         self._api_key = api_key
-        self._from_number = from_number
         self._profile = messaging_profile_id
         self._agent = agent_id
         self._seed = seed
@@ -101,7 +100,7 @@ class TelnyxSimulator(VendorSimulator):
 
     async def handle(self, request: SimRequest) -> SimReply:
         """Answer a request as Telnyx would."""
-        if request.headers.get("authorization") != f"Bearer {self._api_key}":
+        if not self.bears(request, self._api_key):
             return _errors(401)
         found = _CAPABILITY.fullmatch(request.path)
         if found is not None:
@@ -110,7 +109,7 @@ class TelnyxSimulator(VendorSimulator):
             return _errors(404)
         if request.method != "POST":
             return _errors(405, code="10006")
-        if not request.headers.get("content-type", "").startswith("application/json"):
+        if not self.says_json(request):
             return _errors(415, code="10012", detail="The body must be JSON")
         try:
             body = request.json
@@ -355,12 +354,8 @@ class TelnyxSimulator(VendorSimulator):
         Raises:
             ValueError: There is no endpoint.
         """
-        endpoint = url or self.webhook_url
-        if endpoint is None:
-            raise ValueError("name the endpoint: status(..., url=...)")
         event_type, payload = self.report(message_id, status, error_code, detail)
-        body, headers = self.callback(event_type, payload)
-        return await self.post(endpoint, body, headers)
+        return await self.deliver(url, self.callback(event_type, payload))
 
     def report(
         self, message_id: str, status: str, error_code: str = "40001", detail: str = "Not routable"
@@ -368,7 +363,7 @@ class TelnyxSimulator(VendorSimulator):
         """Return type and payload of a callback on a message that was sent."""
         event = status if status in ("sent", "read") else "finalized"
         failed = status in ("delivery_failed", "sending_failed", "expired")
-        to = next((m.to for m in self.sent if m.id == message_id), "+14155550100")
+        to = self.recipient_of(message_id, "+14155550100")
         errors = [{"code": error_code, "title": "Failed", "detail": detail}] if failed else []
         return f"message.{event}", {
             "direction": "outbound",

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from roomkit.simulators._base import SentMessage, SimReply
-from roomkit.simulators._graph import GraphRefusal, GraphSimulator, only_keys, require
+from roomkit.simulators._graph import (
+    GraphAccount,
+    GraphRefusal,
+    GraphSimulator,
+    only_keys,
+    require,
+)
 from roomkit.simulators._whatsapp_checks import check_message
 
 if TYPE_CHECKING:
@@ -24,12 +30,10 @@ class WhatsAppSimulator(GraphSimulator):
 
     Args:
         access_token: The token calls must carry.
-        app_secret: What callbacks are signed with.
-        verify_token: The word of the challenge.
         phone_number_id: Meta's id of the number.
         display_phone_number: The number.
-        callback_url: Where callbacks go that name no URL.
-        port: The port; 0 takes a free one.
+        account: ``app_secret`` and ``verify_token`` of the app, ``callback_url`` for callbacks
+            that name no URL, and ``port``; 0 takes a free one.
 
     Attributes:
         outside_window: Numbers that have not written for 24 hours: they get templates only.
@@ -54,23 +58,13 @@ class WhatsAppSimulator(GraphSimulator):
         self,
         *,
         access_token: str = "EAAsim-system-user-token",
-        app_secret: str = "0123456789abcdef0123456789abcdef",
-        verify_token: str = "sim-verify-word",
         phone_number_id: str = "444",
         display_phone_number: str = "14155550199",
-        callback_url: str | None = None,
-        port: int = 0,
+        **account: Unpack[GraphAccount],
     ) -> None:
-        super().__init__(
-            access_token=access_token,
-            app_secret=app_secret,
-            verify_token=verify_token,
-            callback_url=callback_url,
-            port=port,
-        )
+        super().__init__(access_token=access_token, **account)
         self._number_id = phone_number_id
         self._number = display_phone_number
-        self.outside_window: set[str] = set()
         self.templates: set[str] | None = None
         self.media: dict[str, tuple[bytes, str]] = {}
         self.read: list[str] = []
@@ -291,7 +285,7 @@ class WhatsAppSimulator(GraphSimulator):
             url: The endpoint.
             error: The code of a failure; 131047 by default.
         """
-        to = next((m.to for m in self.sent if m.id == message_id), "14155550100")
+        to = self.recipient_of(message_id, "14155550100")
         said: dict[str, Any] = {
             "id": message_id,
             "status": status,

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
+from roomkit._http import bare_url, quiet_loggers
 from roomkit._logging import ids
 from roomkit.exceptions import MissingDependencyError, ProviderError
 from roomkit.models.delivery import InboundMessage
@@ -109,6 +110,7 @@ class SSESource(BaseSourceProvider):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(clock=clock)
+        quiet_loggers()
         self._url = url
         self._channel_id: str = channel_id
         self._parser = parser or default_json_parser(channel_id)
@@ -119,8 +121,8 @@ class SSESource(BaseSourceProvider):
 
     @property
     def name(self) -> str:
-        """Return ``sse:<url>``."""
-        return f"sse:{self._url}"
+        """Return ``sse:<url>``, without what may be a secret in it: userinfo and query."""
+        return f"sse:{bare_url(self._url)}"
 
     @property
     def last_event_id(self) -> str | None:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit._aio import TaskSet, cancel_and_wait
+from roomkit._http import bare_url, quiet_loggers
 from roomkit._logging import ids
 from roomkit.exceptions import MissingDependencyError
 from roomkit.models.delivery import InboundMessage
@@ -99,6 +100,7 @@ class WebSocketSource(BaseSourceProvider):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(clock=clock)
+        quiet_loggers()
         self._url = url
         self._channel_id: str = channel_id
         self._parser = parser or default_json_parser(channel_id)
@@ -114,8 +116,8 @@ class WebSocketSource(BaseSourceProvider):
 
     @property
     def name(self) -> str:
-        """Return ``websocket:<url>``."""
-        return f"websocket:{self._url}"
+        """Return ``websocket:<url>``, without what may be a secret in it: userinfo and query."""
+        return f"websocket:{bare_url(self._url)}"
 
     async def start(self, emit: EmitCallback) -> None:
         """Connect and emit each frame's message until stopped.

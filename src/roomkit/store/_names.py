@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 def normalized_address(address: str) -> str:
     """Return an address in the form in which addresses are compared.
 
-    Case, surrounding space and the punctuation people put into phone numbers do not count.
+    Case, surrounding space and the punctuation of phone numbers do not count, nor does the plus:
+    some vendors leave it out.
     """
     text = address.strip().casefold()
     digits = text.translate(_PUNCTUATION)
-    return digits if digits.lstrip("+").isdigit() else text
+    number = digits.lstrip("+")
+    return number if number.isdigit() else text
 
 
 _PUNCTUATION = str.maketrans("", "", " -().\u00a0")

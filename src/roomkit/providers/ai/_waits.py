@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Go's way of writing durations, which OpenAI and Google use: "6m0s", "1s", "250ms", "1.5s".
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", re.ASCII)
+_PART = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)(ms|us|ns|h|m|s)", re.ASCII)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 # ``x-ratelimit-reset-tokens`` at OpenAI, ``anthropic-ratelimit-tokens-reset`` at Anthropic.

@@ -6,15 +6,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from roomkit._lazy import require
-from roomkit.providers.ai._sdk import ErrorRules, accepts, chosen, close_sdk, given, open_stream
-from roomkit.providers.ai.base import AIProvider
+from roomkit.providers.ai._sdk import ErrorRules, accepts, chosen, given
+from roomkit.providers.ai._sdk_provider import SDKProvider
 from roomkit.providers.anthropic._messages import message_list, system_text, tool_options
 from roomkit.providers.anthropic._stream import MessageStream, read_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from roomkit.providers.ai.base import AIContext, AIResponse, StreamEvent
+    from roomkit.providers.ai.base import AIContext, AIResponse
     from roomkit.providers.anthropic.config import AnthropicConfig
 
 logger = logging.getLogger("roomkit.providers.anthropic")
@@ -44,11 +42,14 @@ _RETIRED = frozenset(
 )
 
 
-class AnthropicAIProvider(AIProvider):
+class AnthropicAIProvider(SDKProvider["AnthropicConfig"]):
     """Answers with a Claude model.
 
     Understands text, images and PDFs (``http(s)`` and ``data:`` URLs), tools and thoughts,
     whole and as a stream. ``close`` ends its connections.
+
+    An answer's ``usage`` has ``input_tokens`` and ``output_tokens``; its metadata ``model``
+    and, where there are any, ``usage_details`` and ``thinking_blocks``.
 
     Args:
         config: The account and the model.
@@ -57,22 +58,25 @@ class AnthropicAIProvider(AIProvider):
         MissingDependencyError: The SDK is not installed.
     """
 
+    item = "an event"
+
     def __init__(self, config: AnthropicConfig) -> None:
         sdk = require("anthropic", user="AnthropicAIProvider", extra="anthropic")
-        self._config = config
-        self._rules = ErrorRules(
+        key = config.api_key.get_secret_value
+        rules = ErrorRules(
             provider="anthropic",
             statuses=_STATUSES,
             retryable=_RETRYABLE,
             permanent=_PERMANENT,
-            secrets=lambda: (config.api_key.get_secret_value(),),
+            secrets=lambda: (key(),),
         )
-        self._client = sdk.AsyncAnthropic(
-            api_key=config.api_key.get_secret_value(),
+        client = sdk.AsyncAnthropic(
+            api_key=key(),
             **given(
                 base_url=config.api_base, max_retries=config.max_retries, timeout=config.timeout
             ),
         )
+        super().__init__(config, client, rules)
         self._sampling = True
         if config.model in _RETIRED:
             logger.warning(
@@ -82,11 +86,6 @@ class AnthropicAIProvider(AIProvider):
             )
 
     @property
-    def model_name(self) -> str:
-        """The model of the config."""
-        return self._config.model
-
-    @property
     def supports_vision(self) -> bool:
         """Whether the model looks at images: every Claude but the oldest, or as configured."""
         if self._config.vision is not None:
@@ -94,61 +93,21 @@ class AnthropicAIProvider(AIProvider):
         model = self._config.model
         return model.startswith("claude-") and not model.startswith(_TEXT_ONLY)
 
-    @property
-    def supports_streaming(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def supports_structured_streaming(self) -> bool:
-        """Always."""
-        return True
-
-    async def generate(self, context: AIContext) -> AIResponse:
-        """Return the model's whole answer.
-
-        ``usage`` has ``input_tokens`` and ``output_tokens``; metadata ``model`` and, where
-        there are any, ``usage_details`` and ``thinking_blocks``.
-
-        Raises:
-            ProviderError: The vendor failed or refused, or the prompt has no messages.
-        """
-        with self._rules.calling():
-            message = await self._ask(context)
-        with self._rules.reading("the answer"):
-            return read_message(message)
-
-    async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
-        """Yield the answer piece by piece; see ``AIProvider.generate_structured_stream``.
-
-        Raises:
-            ProviderError: From the iterator, before the first piece or between two.
-        """
-        answer = MessageStream()
-        with self._rules.calling():
-            stream = await self._ask(context, stream=True)
-            async with open_stream(stream) as events:
-                async for event in events:
-                    with self._rules.reading("an event of the stream"):
-                        pieces = answer.feed(event)
-                    for piece in pieces:
-                        yield piece
-            for piece in answer.done():
-                yield piece
-
-    async def close(self) -> None:
-        """End the SDK's connections. Idempotent."""
-        await close_sdk(self._client)
-
-    async def _ask(self, context: AIContext, **options: Any) -> Any:
+    async def _ask(self, context: AIContext, *, stream: bool = False) -> Any:
         """Send the request; a temperature the model refuses is left out from then on."""
-        request = self._request(context)
+        request, options = self._request(context), {"stream": True} if stream else {}
         try:
             return await self._client.messages.create(**request, **options)
         except Exception as exc:
             if not self._refuses_temperature(exc, request):
                 raise
         return await self._client.messages.create(**self._request(context), **options)
+
+    def _read(self, answer: Any) -> AIResponse:
+        return read_message(answer)
+
+    def _reader(self) -> MessageStream:
+        return MessageStream()
 
     def _refuses_temperature(self, exc: Exception, request: dict[str, Any]) -> bool:
         """Remember that the model takes no temperature; tell whether asking again is of use.

@@ -33,7 +33,7 @@ class AnthropicConfig(BaseModel):
             the model's default. With it, no temperature is sent.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     api_key: SecretStr
     model: str = "claude-sonnet-4-20250514"

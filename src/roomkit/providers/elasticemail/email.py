@@ -9,26 +9,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from roomkit._http import Refusal, VendorHTTP, answered, refused
+from roomkit._http import Refusal, answered, refused
 from roomkit.models.delivery import ProviderResult
+from roomkit.providers._sender import VendorClient
+from roomkit.providers.elasticemail.config import ElasticEmailConfig
 from roomkit.providers.elasticemail.webhook import ElasticEmailWebhook
 from roomkit.providers.email._compose import compose
-from roomkit.providers.email._thread import one_line, thread_headers
+from roomkit.providers.email._thread import subject_line, thread_headers
 from roomkit.providers.email.base import EmailProvider
 
 if TYPE_CHECKING:
-    import httpx
-
     from roomkit._http import Reply
     from roomkit.models.event import RoomEvent
-    from roomkit.providers.elasticemail.config import ElasticEmailConfig
     from roomkit.providers.email._compose import Letter
 
 _LONGEST_ERROR = 500
 _SEVERAL = re.compile(r"[;,\s]")
 
 
-class ElasticEmailProvider(VendorHTTP, EmailProvider):
+class ElasticEmailProvider(VendorClient[ElasticEmailConfig], EmailProvider):
     """Sends mail through Elastic Email.
 
     Text is sent as text, formatted content as HTML (with its ``plain_text`` beside it), media
@@ -37,21 +36,12 @@ class ElasticEmailProvider(VendorHTTP, EmailProvider):
 
     Args:
         config: The account.
-        client: An HTTP client to use instead of one of our own.
+        client: An HTTP client to use instead of one of our own; ``close`` leaves it open.
         transport: What carries our own client's requests, for tests.
 
     Raises:
         ImportError: (a MissingDependencyError) httpx is not installed.
     """
-
-    def __init__(
-        self,
-        config: ElasticEmailConfig,
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._open(config, client=client, transport=transport)
 
     @answered
     async def send(
@@ -98,12 +88,11 @@ class ElasticEmailProvider(VendorHTTP, EmailProvider):
         """Return the request's fields."""
         config = self._config
         sender = from_ or config.from_email
-        about = subject or event.metadata.get("subject") or config.default_subject
         form = {
             "apikey": config.api_key.get_secret_value(),
             "from": sender,
             "to": to,
-            "subject": one_line(about) if isinstance(about, str) else "",
+            "subject": subject_line(event, subject, config.default_subject),
             # The vendor wants a body, even beside attachments.
             "bodyText": letter.text or ("" if letter.html else " "),
             "bodyHtml": letter.html,

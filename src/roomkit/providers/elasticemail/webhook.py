@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit.models.delivery import DeliveryStatus
-from roomkit.providers._webhook import iso_time, text_at
+from roomkit.providers._webhook import fields_of, iso_time, text_at
 from roomkit.providers.webhook import WebhookHandler
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def parse_elasticemail_notification(payload: Mapping[str, Any]) -> DeliveryStatu
     Raises:
         WebhookError: A field is of the wrong type.
     """
-    texts = {name: text_at(payload, name) for name in payload if name in _FIELDS}
+    texts = {name: text_at(payload, name) for name in fields_of(payload) if name in _FIELDS}
     word = texts.get("status", "")
     status = _STATUSES.get(word.lower(), word.lower() or "unknown")
     date = texts.get("date", "")

@@ -68,6 +68,12 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(" ", text).strip()
 
 
+def subject_line(event: RoomEvent, given: str | None, default: str | None) -> str:
+    """Return the subject of a mail: as ``send`` was told, else the event's, else the config's."""
+    found = given or event.metadata.get("subject") or default
+    return one_line(found) if isinstance(found, str) else ""
+
+
 def own_message_id(event_id: str, address: str) -> str:
     """Return the ``Message-ID`` of an event sent from an address; the same over repeats."""
     domain = address.rpartition("@")[2].strip().strip(">") or "localhost"

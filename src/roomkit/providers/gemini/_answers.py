@@ -44,8 +44,8 @@ class AnswerReader:
         self._usage: Any = None
         self._candidate: Any = None
 
-    def read(self, response: Any) -> list[StreamEvent]:
-        """Return what the next piece brings; the end is told by ``done``."""
+    def feed(self, response: Any) -> list[StreamEvent]:
+        """Return what the next piece brings; the end is told by ``end``."""
         self._usage = getattr(response, "usage_metadata", None) or self._usage
         candidates = getattr(response, "candidates", None) or ()
         if not candidates:
@@ -63,8 +63,8 @@ class AnswerReader:
         # An answer whose parts tell nothing of text may still tell it as a whole.
         return events if any(map(_tells_text, parts)) else _text(response) + events
 
-    def done(self) -> StreamDone:
-        """Return the end of the answer."""
+    def end(self) -> StreamDone:
+        """Return the end of the answer, whether its own or not."""
         metadata: dict[str, Any] = {"model": self._model}
         usage, details = _usage(self._usage)
         if details:
@@ -74,19 +74,19 @@ class AnswerReader:
         metadata["block_reason"] = self._block_reason
         return StreamDone(finish_reason=BLOCKED, usage=usage, metadata=metadata)
 
-    def check_ended(self) -> None:
-        """Make sure a stream came to its own end.
+    def done(self) -> list[StreamEvent]:
+        """Return the end of a stream that came to its own.
 
         Raises:
             ProviderError: It broke off: nothing came, or the last piece has a finish reason
                 that is not set.
         """
-        if self._block_reason is not None or self._finish_reason is not None:
-            return
-        if self._candidate is None or hasattr(self._candidate, "finish_reason"):
+        ended = self._block_reason is not None or self._finish_reason is not None
+        if not ended and (self._candidate is None or hasattr(self._candidate, "finish_reason")):
             raise ProviderError(
                 "the stream broke off before its end", retryable=True, provider="gemini"
             )
+        return [self.end()]
 
     def _read_part(self, part: Any) -> list[StreamEvent]:
         signature = _encoded(getattr(part, "thought_signature", None))

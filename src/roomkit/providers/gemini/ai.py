@@ -12,27 +12,23 @@ import json
 import logging
 import math
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from roomkit._lazy import require
 from roomkit.exceptions import ProviderError
-from roomkit.providers.ai._sdk import (
-    CONNECTION_ERRORS,
-    ErrorRules,
-    close_sdk,
-    given,
-)
+from roomkit.providers.ai._sdk import CONNECTION_ERRORS, ErrorRules, close_sdk, given
+from roomkit.providers.ai._sdk_provider import SDKProvider
 from roomkit.providers.ai._waits import wait_hint
-from roomkit.providers.ai.base import AIProvider, StreamCollector
+from roomkit.providers.ai.base import StreamCollector
 from roomkit.providers.gemini._answers import AnswerReader
 from roomkit.providers.gemini._messages import build_config, build_contents
 from roomkit.providers.gemini._streams import opened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
-    from roomkit.providers.ai.base import AIContext, AIResponse, StreamEvent
+    from roomkit.providers.ai.base import AIContext, AIResponse
     from roomkit.providers.gemini.config import GeminiConfig
 
 __all__ = ["GeminiAIProvider"]
@@ -53,12 +49,39 @@ _SHORTEST_DEADLINE = 10
 """Seconds. The SDK tells the server its timeout, and the server refuses less than this."""
 
 
-class GeminiAIProvider(AIProvider):
+class _Rules(ErrorRules):
+    """How the errors of google-genai are read."""
+
+    __slots__ = ()
+
+    def error(self, exc: BaseException) -> ProviderError:
+        """Return what an exception of an SDK call means."""
+        if type(exc).__name__ in _UNREADABLE:
+            return ProviderError(
+                f"the answer is not Gemini's ({type(exc).__name__}); is api_base right?",
+                provider=self.provider,
+            )
+        error = super().error(exc)
+        if error.status_code is None:
+            error.retryable = error.retryable or bool(_PASSING.search(str(exc).lower()))
+        inner = _inner_body(exc)
+        if inner is not None:
+            error.retry_after = wait_hint({}, inner) or error.retry_after
+            error.error_type = inner["error"].get("status") or error.error_type
+        return error
+
+
+class GeminiAIProvider(SDKProvider["GeminiConfig"]):
     """Asks one Gemini model.
 
     It sees images (and PDF, sound and film, where the model does), calls tools and streams.
     What a thinking model wants back with a tool call travels in the call's
     ``metadata["thought_signature"]``.
+
+    A prompt Gemini refuses to read gives an empty answer with the finish reason ``BLOCKED``
+    and ``metadata["block_reason"]``. Otherwise the finish reason is Gemini's (``STOP``,
+    ``MAX_TOKENS``, ``SAFETY``, ...). ``usage`` has ``prompt_tokens`` and
+    ``completion_tokens``, ``metadata["usage_details"]`` what else was counted.
 
     Args:
         config: Account and settings.
@@ -68,13 +91,21 @@ class GeminiAIProvider(AIProvider):
     """
 
     def __init__(self, config: GeminiConfig) -> None:
-        self._config = config
         self._genai, self._types = _load_sdk()
+        key = config.api_key.get_secret_value
         options = _http_options(config)
-        self._client: Any = self._genai.Client(
-            api_key=config.api_key.get_secret_value(),
+        client = self._genai.Client(
+            api_key=key(),
             **({"http_options": self._types.HttpOptions(**options)} if options else {}),
         )
+        rules = _Rules(
+            provider="gemini",
+            statuses=_RETRYABLE,
+            names=("status",),
+            connection=_NO_ANSWER,
+            secrets=lambda: (key(),),
+        )
+        super().__init__(config, client, rules)
         self._closed = False
         if config.model in _RETIRED:
             logger.warning(
@@ -82,73 +113,11 @@ class GeminiAIProvider(AIProvider):
                 "name a current model in GeminiConfig(model=...)",
                 config.model,
             )
-        self._rules = ErrorRules(
-            provider="gemini",
-            statuses=_RETRYABLE,
-            names=("status",),
-            connection=_NO_ANSWER,
-            secrets=lambda: [config.api_key.get_secret_value()],
-        )
-
-    @property
-    def model_name(self) -> str:
-        """The model of the config."""
-        return self._config.model
 
     @property
     def supports_vision(self) -> bool:
         """Always: every Gemini model sees."""
         return True
-
-    @property
-    def supports_streaming(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def supports_structured_streaming(self) -> bool:
-        """Always."""
-        return True
-
-    async def generate(self, context: AIContext) -> AIResponse:
-        """Return the model's whole answer.
-
-        A prompt Gemini refuses to read gives an empty answer with the finish reason
-        ``BLOCKED`` and ``metadata["block_reason"]``. Otherwise the finish reason is Gemini's
-        (``STOP``, ``MAX_TOKENS``, ``SAFETY``, ...). ``usage`` has ``prompt_tokens`` and
-        ``completion_tokens``, ``metadata["usage_details"]`` what else was counted.
-
-        Raises:
-            ProviderError: The vendor failed, or the prompt holds nothing to say.
-        """
-        request = self._request(context)
-        with self._calling():
-            response = await self._ask(request)
-        reader = AnswerReader(self._config.model)
-        collector = StreamCollector()
-        with self._rules.reading("the answer"):
-            for event in reader.read(response):
-                collector.add(event)
-            collector.add(reader.done())
-            return collector.response()
-
-    async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
-        """Yield the answer as Gemini makes it; a tool call comes whole.
-
-        Raises:
-            ProviderError: From the iterator: the vendor failed, or its stream broke off.
-        """
-        request = self._request(context)
-        reader = AnswerReader(self._config.model)
-        with self._calling():
-            async with opened(await self._open_stream(request)) as chunks:
-                async for chunk in chunks:
-                    with self._rules.reading("a piece of the stream"):
-                        events = reader.read(chunk)
-                    for event in events:
-                        yield event
-            reader.check_ended()
-            yield reader.done()
 
     async def close(self) -> None:
         """Close the SDK's connections. Idempotent."""
@@ -176,41 +145,30 @@ class GeminiAIProvider(AIProvider):
                 f"the SDK does not take this prompt ({type(exc).__name__})", provider="gemini"
             ) from exc
 
-    async def _ask(self, request: dict[str, Any]) -> Any:
-        ask = _async_method(self._client, "generate_content")
-        asking = ask(**request) if ask is not None else None
+    async def _ask(self, context: AIContext, *, stream: bool = False) -> Any:
+        request = self._request(context)
+        ask = _async_method(
+            self._client, "generate_content_stream" if stream else "generate_content"
+        )
+        asking = ask(**request) if stream or ask is not None else None
         if inspect.isawaitable(asking):
             return await asking
+        if stream:
+            return asking
         return await asyncio.to_thread(self._client.models.generate_content, **request)
 
-    async def _open_stream(self, request: dict[str, Any]) -> Any:
-        stream = _async_method(self._client, "generate_content_stream")(**request)
-        return await stream if inspect.isawaitable(stream) else stream
+    def _read(self, answer: Any) -> AIResponse:
+        reader, collector = self._reader(), StreamCollector()
+        for event in reader.feed(answer):
+            collector.add(event)
+        collector.add(reader.end())
+        return collector.response()
 
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        """Make a ProviderError of whatever the SDK raises inside the block."""
-        try:
-            yield
-        except ProviderError:
-            raise
-        except Exception as exc:
-            raise self._error(exc) from exc
+    def _reader(self) -> AnswerReader:
+        return AnswerReader(self._config.model)
 
-    def _error(self, exc: Exception) -> ProviderError:
-        if type(exc).__name__ in _UNREADABLE:
-            return ProviderError(
-                f"the answer is not Gemini's ({type(exc).__name__}); is api_base right?",
-                provider="gemini",
-            )
-        error = self._rules.error(exc)
-        if error.status_code is None:
-            error.retryable = error.retryable or bool(_PASSING.search(str(exc).lower()))
-        inner = _inner_body(exc)
-        if inner is not None:
-            error.retry_after = wait_hint({}, inner) or error.retry_after
-            error.error_type = inner["error"].get("status") or error.error_type
-        return error
+    def _opened(self, stream: Any) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+        return opened(stream)
 
 
 def _load_sdk() -> tuple[Any, Any]:
@@ -220,7 +178,7 @@ def _load_sdk() -> tuple[Any, Any]:
     return getattr(google, "genai", package), package.types
 
 
-def _inner_body(exc: Exception) -> dict[str, Any] | None:
+def _inner_body(exc: BaseException) -> dict[str, Any] | None:
     """Return Google's error where the SDK took it for plain text and wrapped it as such."""
     details = getattr(exc, "details", None)
     text = details.get("message") if isinstance(details, dict) else None

@@ -28,7 +28,7 @@ class GeminiConfig(BaseModel):
             which then repeats none.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     api_key: SecretStr
     model: str = "gemini-2.0-flash"

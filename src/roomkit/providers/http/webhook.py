@@ -18,6 +18,7 @@ from roomkit.providers._signature import (
     secrets_of,
 )
 from roomkit.providers._webhook import (
+    fields_of,
     header,
     object_at,
     optional_text_at,
@@ -57,7 +58,7 @@ def parse_http_webhook(payload: Mapping[str, Any], channel_id: str) -> InboundMe
         KeyError: Nobody sent it.
         WebhookError: A field is of the wrong type.
     """
-    if "sender_id" not in payload:
+    if "sender_id" not in fields_of(payload):
         raise KeyError("sender_id")
     external_id = optional_text_at(payload, "external_id")
     body = text_at(payload, "body") or text_at(payload, "text")

@@ -8,28 +8,18 @@ from roomkit._http import answered, refused
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import ChannelMediaType
-from roomkit.providers._graph import (
-    TRANSIENT,
-    GraphHTTP,
-    appsecret_proof,
-    challenge_of,
-    checked_secrets,
-    signature_matches,
-)
-from roomkit.providers._parts import PartLedger
+from roomkit.providers._graph import TRANSIENT, GraphSender, appsecret_proof
 from roomkit.providers._text import media_of
 from roomkit.providers.messenger._messages import MAX_BUTTONS, MAX_TEXT, messages_of
 from roomkit.providers.messenger.base import MessengerProvider
+from roomkit.providers.messenger.config import MessengerConfig
 from roomkit.providers.messenger.webhook import MessengerWebhook
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import httpx
+    from collections.abc import Sequence
 
     from roomkit._http import Reply
     from roomkit.models.event import RoomEvent
-    from roomkit.providers.messenger.config import MessengerConfig
 
 _CAPABILITIES = ChannelCapabilities(
     media_types=[
@@ -53,7 +43,7 @@ _CAPABILITIES = ChannelCapabilities(
 _TAGGED = "MESSAGE_TAG"
 
 
-class FacebookMessengerProvider(GraphHTTP, MessengerProvider):
+class FacebookMessengerProvider(GraphSender[MessengerConfig, MessengerWebhook], MessengerProvider):
     """Sends for one Facebook page and reads its callbacks.
 
     A text longer than 2,000 characters, media with a caption and composites are several
@@ -73,31 +63,16 @@ class FacebookMessengerProvider(GraphHTTP, MessengerProvider):
         MissingDependencyError: httpx is not installed.
     """
 
+    _capabilities = _CAPABILITIES
     retryable_codes = TRANSIENT | {17, 32, 341, 613, 1200, 80006}
 
-    def __init__(
-        self,
-        config: MessengerConfig,
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._open(config, client=client, transport=transport)
-        self._parts = PartLedger()
-        self._webhook = MessengerWebhook(config)
+    def _reader(self) -> MessengerWebhook:
+        return MessengerWebhook(self._config)
 
     @property
     def name(self) -> str:
         """Return ``messenger``."""
         return "messenger"
-
-    def capabilities(self) -> ChannelCapabilities:
-        """Return what Messenger can carry."""
-        return _CAPABILITIES
-
-    def webhook(self) -> MessengerWebhook:
-        """Return the reader of the page's callbacks."""
-        return self._webhook
 
     @answered
     async def send(self, event: RoomEvent, to: str) -> ProviderResult:
@@ -118,7 +93,7 @@ class FacebookMessengerProvider(GraphHTTP, MessengerProvider):
         quoted = event.metadata.get("reply_to_external_id")
         if isinstance(quoted, str) and quoted:
             envelopes[0]["reply_to"] = {"mid": quoted}
-        return await self._parts.send(envelopes, self._send_one)
+        return await self._ledger.send(envelopes, self._send_one)
 
     async def send_typing(self, to: str, *, is_typing: bool = True) -> bool:
         """Show or hide "typing"; Messenger hides it by itself after 20 seconds.
@@ -138,38 +113,8 @@ class FacebookMessengerProvider(GraphHTTP, MessengerProvider):
         await self._act(chat or sender, "mark_seen")
         return True
 
-    def verify_signature(
-        self, payload: bytes, signature: str, timestamp: str | None = None
-    ) -> bool:
-        """Tell whether Meta signed ``payload``.
-
-        Args:
-            payload: The raw body.
-            signature: The header ``X-Hub-Signature-256``.
-            timestamp: Not used; Meta signs none.
-
-        Raises:
-            InvalidInputError: (a ValueError) The config has no ``app_secret``.
-        """
-        secrets = checked_secrets(
-            self._config.app_secret, self._config.previous_secrets, "MessengerConfig"
-        )
-        return signature_matches(secrets, payload, signature)
-
-    def verify_challenge(self, params: Mapping[str, str]) -> str | None:
-        """Return what to answer Meta's GET with when the endpoint is entered.
-
-        Args:
-            params: The query parameters.
-
-        Returns:
-            The text to answer as it is; None: answer 403.
-        """
-        return challenge_of(params, self._config.verify_token)
-
     def _access_token(self) -> str:
-        token: str = self._config.page_access_token.get_secret_value()
-        return token
+        return self._config.page_access_token.get_secret_value()
 
     async def _act(self, to: str, action: str) -> None:
         await self._post({"recipient": {"id": to}, "sender_action": action})

@@ -9,22 +9,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from roomkit._lazy import require
-from roomkit.providers.ai._sdk import (
-    ErrorRules,
-    chosen,
-    close_sdk,
-    error_words,
-    given,
-    open_stream,
-)
-from roomkit.providers.ai.base import AIProvider
+from roomkit.providers.ai._sdk import ErrorRules, chosen, error_words, given
+from roomkit.providers.ai._sdk_provider import SDKProvider
 from roomkit.providers.openai._answer import CompletionStream, read_completion
 from roomkit.providers.openai._messages import message_list, tool_list
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from roomkit.providers.ai.base import AIContext, AIResponse, StreamEvent
+    from roomkit.providers.ai.base import AIContext, AIResponse
     from roomkit.providers.openai.config import OpenAIConfig
 
 logger = logging.getLogger("roomkit.providers.openai")
@@ -46,11 +37,15 @@ _ADJUSTABLE = frozenset({"max_tokens", "temperature", "stream_options"})
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
 
 
-class OpenAIAIProvider(AIProvider):
+class OpenAIAIProvider(SDKProvider["OpenAIConfig"]):
     """Answers with a model of OpenAI, or of a server that speaks its API.
 
     Understands text, images (``http(s)`` and ``data:`` URLs) and tools, whole and as a
     stream. ``close`` ends its connections.
+
+    An answer's ``usage`` has ``prompt_tokens`` and ``completion_tokens`` where the server
+    counts; its metadata ``model`` and, where there are any, ``usage_details``, ``refusal`` and
+    ``invalid_tool_arguments``: ids of calls whose arguments were no JSON object.
 
     Args:
         config: The account and the model.
@@ -59,29 +54,27 @@ class OpenAIAIProvider(AIProvider):
         MissingDependencyError: The SDK is not installed.
     """
 
+    item = "a chunk"
+
     def __init__(self, config: OpenAIConfig) -> None:
         sdk = require("openai", user="OpenAIAIProvider", extra="openai")
-        self._config = config
-        self._rules = ErrorRules(
+        key = config.api_key.get_secret_value
+        rules = ErrorRules(
             provider="openai",
             statuses=_STATUSES,
             retryable=_RETRYABLE,
             permanent=_PERMANENT,
             names=("code", "type"),
-            secrets=lambda: (config.api_key.get_secret_value(),),
+            secrets=lambda: (key(),),
         )
-        self._client = sdk.AsyncOpenAI(
-            api_key=config.api_key.get_secret_value(),
+        client = sdk.AsyncOpenAI(
+            api_key=key(),
             base_url=config.endpoint(),
             **given(max_retries=config.max_retries, timeout=config.timeout),
         )
+        super().__init__(config, client, rules)
         # Parameters the model turned out to refuse; at most those of _ADJUSTABLE.
         self._refused: set[str] = set()
-
-    @property
-    def model_name(self) -> str:
-        """The model of the config."""
-        return self._config.model
 
     @property
     def supports_vision(self) -> bool:
@@ -93,55 +86,6 @@ class OpenAIAIProvider(AIProvider):
             return False
         return model.startswith(_SEES)
 
-    @property
-    def supports_streaming(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def supports_structured_streaming(self) -> bool:
-        """Always."""
-        return True
-
-    async def generate(self, context: AIContext) -> AIResponse:
-        """Return the model's whole answer.
-
-        ``usage`` has ``prompt_tokens`` and ``completion_tokens`` where the server counts;
-        metadata ``model`` and, where there are any, ``usage_details``, ``refusal`` and
-        ``invalid_tool_arguments``: ids of calls whose arguments were no JSON object.
-
-        Raises:
-            ProviderError: The vendor failed or refused, or the prompt has no messages.
-        """
-        with self._rules.calling():
-            completion = await self._ask(context)
-        with self._rules.reading("the answer"):
-            return read_completion(completion)
-
-    async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
-        """Yield the answer piece by piece; see ``AIProvider.generate_structured_stream``.
-
-        Raises:
-            ProviderError: From the iterator, before the first piece or between two.
-        """
-        answer = CompletionStream()
-        with self._rules.calling():
-            stream = await self._ask(context, stream=True)
-            async with open_stream(stream) as chunks:
-                async for chunk in chunks:
-                    with self._rules.reading("a chunk of the stream"):
-                        pieces = answer.feed(chunk)
-                    for piece in pieces:
-                        yield piece
-            with self._rules.reading("the stream"):
-                pieces = answer.done()
-            for piece in pieces:
-                yield piece
-
-    async def close(self) -> None:
-        """End the SDK's connections. Idempotent."""
-        await close_sdk(self._client)
-
     async def _ask(self, context: AIContext, *, stream: bool = False) -> Any:
         """Send the request; what the model refuses to be told is left out from then on."""
         for _ in _ADJUSTABLE:
@@ -152,6 +96,12 @@ class OpenAIAIProvider(AIProvider):
                 if not self._adjust(exc, request):
                     raise
         return await self._client.chat.completions.create(**self._request(context, stream=stream))
+
+    def _read(self, answer: Any) -> AIResponse:
+        return read_completion(answer)
+
+    def _reader(self) -> CompletionStream:
+        return CompletionStream()
 
     def _adjust(self, exc: Exception, request: dict[str, Any]) -> bool:
         """Remember a parameter the vendor refused; tell whether asking again is of use."""

@@ -32,7 +32,7 @@ class OpenAIConfig(BaseModel):
         vision: Whether the model can look at images; None: judge by its name.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     api_key: SecretStr
     base_url: str | None = None

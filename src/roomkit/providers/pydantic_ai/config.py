@@ -23,7 +23,7 @@ class PydanticAIConfig(BaseModel):
         timeout: Seconds one request to the model may take; None: the SDK's own bound.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     model: str = "openai:gpt-4o"
     api_key: SecretStr | None = None

@@ -10,31 +10,30 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
-from roomkit._http import Refusal, VendorHTTP, answered, number, refused, retry_after
+from roomkit._http import Refusal, answered, number, refused, retry_after
 from roomkit._scope import current_delivery
 from roomkit.models.content import TemplateContent
 from roomkit.models.delivery import ProviderResult
+from roomkit.providers._sender import VendorClient
 from roomkit.providers.email._compose import compose
-from roomkit.providers.email._thread import one_line, own_message_id, thread_headers
+from roomkit.providers.email._thread import own_message_id, subject_line, thread_headers
 from roomkit.providers.email.base import EmailProvider
 from roomkit.providers.sendgrid._signature import signed_by
+from roomkit.providers.sendgrid.config import SendGridConfig
 from roomkit.providers.sendgrid.webhook import SendGridWebhook, parse_sendgrid_inbound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx
-
     from roomkit._http import Reply
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.providers.email._compose import Letter
-    from roomkit.providers.sendgrid.config import SendGridConfig
 
 _TEMPLATE_PREFIX = "d-"
 
 
-class SendGridProvider(VendorHTTP, EmailProvider):
+class SendGridProvider(VendorClient[SendGridConfig], EmailProvider):
     """Sends mail through SendGrid and reads what it posts.
 
     Text is sent as text, formatted content as HTML (with its ``plain_text`` beside it), media
@@ -46,21 +45,12 @@ class SendGridProvider(VendorHTTP, EmailProvider):
 
     Args:
         config: The account.
-        client: An HTTP client to use instead of one of our own.
+        client: An HTTP client to use instead of one of our own; ``close`` leaves it open.
         transport: What carries our own client's requests, for tests.
 
     Raises:
         ImportError: (a MissingDependencyError) httpx is not installed.
     """
-
-    def __init__(
-        self,
-        config: SendGridConfig,
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._open(config, client=client, transport=transport)
 
     @answered
     async def send(
@@ -110,7 +100,7 @@ class SendGridProvider(VendorHTTP, EmailProvider):
         document: dict[str, Any] = {
             "personalizations": [person],
             "from": {name: value for name, value in author.items() if value is not None},
-            "subject": one_line(self._subject(event, subject)),
+            "subject": subject_line(event, subject, config.default_subject),
         }
         if template is not None:
             document["template_id"] = template.template_id
@@ -131,10 +121,6 @@ class SendGridProvider(VendorHTTP, EmailProvider):
             ]
         document.update(self._options(event, sender))
         return document
-
-    def _subject(self, event: RoomEvent, subject: str | None) -> str:
-        found = subject or event.metadata.get("subject") or self._config.default_subject
-        return found if isinstance(found, str) else ""
 
     def _options(self, event: RoomEvent, sender: str) -> dict[str, Any]:
         """Return what is only there when it was asked for."""

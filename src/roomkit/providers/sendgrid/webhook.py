@@ -14,6 +14,7 @@ from roomkit.models.delivery import DeliveryStatus
 from roomkit.providers._signature import FRESHNESS_SECONDS
 from roomkit.providers._webhook import (
     count_at,
+    fields_of,
     header,
     read_json,
     require_signature,
@@ -148,6 +149,7 @@ def parse_sendgrid_inbound(
     Raises:
         WebhookError: A field is of the wrong type, or nobody sent it.
     """
+    payload = fields_of(payload)
     known = {name: value for name, value in payload.items() if isinstance(value, str | int)}
     strange = {"envelope", "email", "from", "headers", "html", "text", "to"} & set(payload)
     for name in strange - set(known):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from roomkit._http import base_url
 
@@ -23,6 +23,8 @@ class SinchConfig(BaseModel):
         api_base: Scheme, host and port to use instead of Sinch' own, such as a simulator's.
         previous_secrets: Webhook secrets that still count while they are being replaced.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     service_plan_id: str
     api_token: SecretStr

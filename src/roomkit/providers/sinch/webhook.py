@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roomkit.exceptions import WebhookError, WebhookRefused
-from roomkit.models.delivery import InboundMessage
 from roomkit.providers._signature import (
     FRESHNESS_SECONDS,
     fresh,
@@ -20,6 +19,7 @@ from roomkit.providers._signature import (
     same,
 )
 from roomkit.providers._webhook import (
+    fields_of,
     header,
     iso_time,
     objects_at,
@@ -29,13 +29,13 @@ from roomkit.providers._webhook import (
     text_at,
     value_at,
 )
-from roomkit.providers.sms.keywords import opt_keyword
-from roomkit.providers.sms.meta import VendorStatus, WebhookMeta, build_inbound_content
+from roomkit.providers.sms.meta import VendorStatus, WebhookMeta, inbound_of
 from roomkit.providers.webhook import WebhookHandler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from roomkit.models.delivery import InboundMessage
     from roomkit.providers.webhook import WebhookItem, WebhookRequest
 
 _REPORTS = frozenset(
@@ -66,6 +66,7 @@ def read_sinch(payload: Mapping[str, Any]) -> WebhookMeta:
     Raises:
         WebhookError: A field has the wrong type; the text names it.
     """
+    payload = fields_of(payload)
     raw = payload if isinstance(payload, dict) else dict(payload)
     if text_at(payload, "type").lower() in _REPORTS:
         return _report(payload, raw)
@@ -109,17 +110,7 @@ def parse_sinch_webhook(payload: Mapping[str, Any], channel_id: str) -> InboundM
     }
     if text_at(payload, "type") == "mo_binary":
         metadata["udh"] = optional_text_at(payload, "udh")
-    keyword = opt_keyword(meta.body)
-    if keyword is not None:
-        metadata["keyword"] = keyword
-    return InboundMessage(
-        channel_id=channel_id,
-        sender_id=meta.sender,
-        content=build_inbound_content(meta.body, meta.media_urls),
-        external_id=meta.external_id,
-        idempotency_key=meta.external_id,
-        metadata=metadata,
-    )
+    return inbound_of(meta, channel_id, metadata)
 
 
 def signed_by_sinch(

@@ -16,20 +16,16 @@ from roomkit.exceptions import InvalidInputError, WebhookError
 from roomkit.models.content import (
     AudioContent,
     CompositeContent,
-    EditContent,
     LocationContent,
     MediaContent,
-    RichContent,
-    SystemContent,
-    TemplateContent,
     TextContent,
-    VideoContent,
 )
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
+from roomkit.providers._text import leaf_text, leaves, media_of, place_text
 from roomkit.providers.sms.keywords import opt_keyword
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from roomkit.models.content import EventContent
@@ -38,7 +34,6 @@ logger = logging.getLogger("roomkit.providers.sms")
 
 _PREFIX = "message."
 _SENT_BY_US = frozenset({"message.sent", "message.finalized"})
-_LOCATION_SEPARATOR = " \u2013 "
 _UNKNOWN_MIME = "application/octet-stream"
 
 _READERS = {
@@ -148,22 +143,46 @@ class WebhookMeta:
                 f"provider={self.provider}, direction={self.direction}, "
                 f"event_type={self.event_type}"
             )
-        metadata: dict[str, Any] = {
+        metadata = {
             "provider": self.provider,
             "recipient": self.recipient,
             "timestamp": self.timestamp.isoformat() if self.timestamp else None,
         }
-        keyword = opt_keyword(self.body or "")
-        if keyword is not None:
-            metadata["keyword"] = keyword
-        return InboundMessage(
-            channel_id=channel_id,
-            sender_id=self.sender,
-            content=build_inbound_content(self.body, self.media_urls),
-            external_id=self.external_id,
-            idempotency_key=self.external_id,
-            metadata=metadata,
-        )
+        return inbound_of(self, channel_id, metadata)
+
+
+def inbound_of(
+    meta: WebhookMeta,
+    channel_id: str,
+    metadata: dict[str, Any],
+    *,
+    content: EventContent | None = None,
+) -> InboundMessage:
+    """Return the message a callback brings, with a vendor's own metadata.
+
+    When its text is one of the words of ``opt_keyword``, the metadata say so under ``keyword``,
+    unless they do already.
+
+    Args:
+        meta: What the callback says.
+        channel_id: The channel it came by.
+        metadata: What the vendor's reader knows besides.
+        content: What was said; None: the text and the attachments.
+    """
+    keyword = opt_keyword(meta.body or "")
+    known = dict(metadata)
+    if keyword is not None:
+        known.setdefault("keyword", keyword)
+    if content is None:
+        content = build_inbound_content(meta.body, meta.media_urls)
+    return InboundMessage(
+        channel_id=channel_id,
+        sender_id=meta.sender,
+        content=content,
+        external_id=meta.external_id,
+        idempotency_key=meta.external_id,
+        metadata=known,
+    )
 
 
 def extract_sms_meta(provider: str, payload: dict[str, Any]) -> WebhookMeta:
@@ -219,7 +238,7 @@ def extract_text_body(content: EventContent) -> str:
     """
     if isinstance(content, TextContent):
         return content.body
-    return " ".join(text for leaf in _leaves(content) if (text := _leaf_text(leaf)))
+    return " ".join(text for leaf in leaves(content) if (text := _leaf_text(leaf)))
 
 
 def extract_media_urls(content: EventContent, *, http_only: bool = False) -> list[str]:
@@ -230,14 +249,11 @@ def extract_media_urls(content: EventContent, *, http_only: bool = False) -> lis
         http_only: Leave out ``data:`` URLs of media, which no SMS vendor can fetch.
             Recordings and films are always taken by ``http(s)`` only.
     """
-    urls = []
-    for leaf in _leaves(content):
-        if isinstance(leaf, MediaContent):
-            if not http_only or _fetchable(leaf.url):
-                urls.append(leaf.url)
-        elif isinstance(leaf, (AudioContent, VideoContent)) and _fetchable(leaf.url):
-            urls.append(leaf.url)
-    return urls
+    return [
+        item.url
+        for item in media_of(content)
+        if (isinstance(item, MediaContent) and not http_only) or _fetchable(item.url)
+    ]
 
 
 def unsendable_reason(content: EventContent) -> str:
@@ -247,9 +263,7 @@ def unsendable_reason(content: EventContent) -> str:
         ``unsupported_media`` when there is media but only as ``data:`` URLs, else
         ``empty_message``.
     """
-    media = (MediaContent, AudioContent, VideoContent)
-    has_media = any(isinstance(leaf, media) for leaf in _leaves(content))
-    return "unsupported_media" if has_media else "empty_message"
+    return "unsupported_media" if media_of(content) else "empty_message"
 
 
 def build_inbound_content(
@@ -290,32 +304,13 @@ def _inbound_part(entry: Mapping[str, str | None]) -> MediaContent | None:
         return None
 
 
-def _leaves(content: EventContent) -> Iterator[EventContent]:
-    """Yield the contents that hold no other content, in order, at any depth."""
-    waiting = [content]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, CompositeContent):
-            waiting.extend(reversed(item.parts))
-        elif isinstance(item, EditContent):
-            waiting.append(item.new_content)
-        else:
-            yield item
-
-
 def _leaf_text(content: EventContent) -> str:
-    """Return the words of a content that holds no other content."""
-    if isinstance(content, (TextContent, RichContent, SystemContent)):
-        return content.body
-    if isinstance(content, TemplateContent):
-        return content.body or ""
-    if isinstance(content, MediaContent):
-        return content.caption or ""
+    """Return the words an SMS has for a content that holds no other content."""
+    if isinstance(content, AudioContent):
+        return ""
     if isinstance(content, LocationContent):
-        place = f"{_degrees(content.latitude)},{_degrees(content.longitude)}"
-        known = (content.label, content.address, place)
-        return _LOCATION_SEPARATOR.join(word for word in known if word)
-    return ""
+        return place_text(content, _degrees(content.latitude), _degrees(content.longitude))
+    return leaf_text(content)
 
 
 def _degrees(value: float) -> str:
@@ -337,4 +332,16 @@ def _first_error(raw: Any) -> tuple[str | None, str | None]:
     if not isinstance(error, dict):
         return None, None
     code, detail = error.get("code"), error.get("detail")
-    return None if code is None else str(code), None if detail is None else str(detail)
+    return _words(code), _words(detail)
+
+
+def _words(value: Any) -> str | None:
+    """Return a text or a number as text; None for all else, and for endless numbers."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return str(value)
+    except ValueError:
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 _LOGIN = "https://login.microsoftonline.com"
 _OPENID = "https://login.botframework.com"
@@ -35,6 +35,8 @@ class TeamsConfig(BaseModel):
         allowed_service_hosts: The hosts a token may be sent to; a conversation with another
             ``serviceUrl`` is refused.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     app_id: str
     app_password: SecretStr

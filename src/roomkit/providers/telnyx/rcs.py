@@ -5,31 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from roomkit._http import Refusal, VendorHTTP, answered, base_url, refused
+from roomkit._http import answered, refused
 from roomkit.exceptions import ProviderDeliveryError
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import ChannelMediaType
-from roomkit.providers._parts import PartLedger
+from roomkit.providers._parts import others_apart
 from roomkit.providers.rcs.base import RCSDeliveryResult, RCSProvider
 from roomkit.providers.sms.meta import unsendable_reason
 from roomkit.providers.telnyx import _api
 from roomkit.providers.telnyx._agent import AgentMessage, agent_messages
+from roomkit.providers.telnyx._provider import TelnyxSender
 from roomkit.providers.telnyx.config import TelnyxRCSConfig
 from roomkit.providers.telnyx.webhook import TelnyxWebhook, parse_telnyx_rcs_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import httpx
-
     from roomkit._http import Reply
     from roomkit.models.event import RoomEvent
-    from roomkit.providers.webhook import WebhookHandler
 
 __all__ = ["TelnyxRCSConfig", "TelnyxRCSProvider", "parse_telnyx_rcs_webhook"]
-
-_PARTS = "message_ids"
 
 _CAPABILITIES = ChannelCapabilities(
     media_types=[
@@ -51,7 +47,7 @@ _CAPABILITIES = ChannelCapabilities(
 )
 
 
-class TelnyxRCSProvider(VendorHTTP, RCSProvider):
+class TelnyxRCSProvider(TelnyxSender[TelnyxRCSConfig], RCSProvider):
     """Sends RCS messages by Telnyx' API v2; reads and verifies its callbacks.
 
     Buttons, suggested answers and cards of a RichContent are shown as such. Text with files
@@ -60,7 +56,8 @@ class TelnyxRCSProvider(VendorHTTP, RCSProvider):
 
     Args:
         config: The account and its agent.
-        public_key: The account's public key (base64), to verify callbacks with.
+        public_key: The account's public key (base64), to verify callbacks with;
+            without one they count as unsigned.
         tolerance_seconds: How old, or how far ahead, a signature checked by
             ``verify_signature`` may be; None for any. ``webhook()`` always allows 300.
         client: An HTTP client to use instead of one of its own; it is not closed.
@@ -71,35 +68,16 @@ class TelnyxRCSProvider(VendorHTTP, RCSProvider):
     """
 
     sends_idempotency_key = True
+    _code_prefix = "telnyx_"
+    _capabilities = _CAPABILITIES
 
-    def __init__(
-        self,
-        config: TelnyxRCSConfig,
-        public_key: str | None = None,
-        *,
-        tolerance_seconds: float | None = None,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._open(config, client=client, transport=transport)
-        self._keys = [key for key in (public_key, *config.previous_public_keys) if key]
-        self._tolerance = tolerance_seconds
-        self._ledger = PartLedger()
-        self._webhook = TelnyxWebhook(self._keys, parse_telnyx_rcs_webhook)
+    def _reader(self) -> TelnyxWebhook:
+        return TelnyxWebhook(self._keys, parse_telnyx_rcs_webhook)
 
     @property
     def sender_id(self) -> str:
         """The agent messages come from."""
-        agent: str = self._config.agent_id
-        return agent
-
-    def capabilities(self) -> ChannelCapabilities:
-        """Return what a Telnyx agent carries: no formatting, no edits, no reactions."""
-        return _CAPABILITIES
-
-    def webhook(self) -> WebhookHandler:
-        """Return the reader of Telnyx' callbacks; unsigned without a public key."""
-        return self._webhook
+        return self._config.agent_id
 
     async def send(self, event: RoomEvent, to: str, *, fallback: bool = True) -> RCSDeliveryResult:
         """Send an event's files, text, buttons and cards.
@@ -116,16 +94,13 @@ class TelnyxRCSProvider(VendorHTTP, RCSProvider):
             ``rate_limit``, ``timeout``, ``invalid_response``, ``http_<n>``.
         """
         kinds: list[str] = []
-        result = await self._deliver(event, to, fallback, kinds)
-        metadata = dict(result.metadata)
-        if result.success and _PARTS in metadata:
-            metadata["additional_message_ids"] = metadata.pop(_PARTS)[1:]
+        result = others_apart(await self._deliver(event, to, fallback, kinds))
         stood_in = any(kind != "RCS" for kind in kinds)
         return RCSDeliveryResult(
             success=result.success,
             provider_message_id=result.provider_message_id,
             error=result.error,
-            metadata=metadata,
+            metadata=result.metadata,
             channel_used="sms" if stood_in else "rcs",
             fallback=stood_in,
         )
@@ -149,32 +124,22 @@ class TelnyxRCSProvider(VendorHTTP, RCSProvider):
             message_id = _api.text_of(reply.find("data", "id"))
             return ProviderResult(success=True, provider_message_id=message_id)
 
-        return await self._ledger.send(messages, post, ids_key=_PARTS)
+        return await self._ledger.send(messages, post)
 
     def _body(self, to: str, agent_message: dict[str, Any]) -> dict[str, Any]:
         """Return the request for one message or event of the agent."""
-        body: dict[str, Any] = {
+        return {
             "agent_id": self._config.agent_id,
             "to": to,
             "type": "RCS",
             "agent_message": agent_message,
         }
-        if self._config.messaging_profile_id:
-            body["messaging_profile_id"] = self._config.messaging_profile_id
-        return body
 
     async def _post(self, body: dict[str, Any], part_key: str | None) -> Reply:
-        headers = _api.bearer(self._config.api_key)
-        if part_key is not None:
-            headers["Idempotency-Key"] = _api.idempotency_key(part_key)
-        url = f"{base_url(self._config.api_base, _api.API)}/v2/messages/rcs"
-        reply = await self._call("post", url, json=body, headers=headers)
+        reply = await self._ask("post", "/v2/messages/rcs", body, part_key=part_key)
         if not isinstance(reply.find("data"), dict):
             raise self._unreadable(reply)
         return reply
-
-    def _refusal(self, reply: Reply) -> Refusal:
-        return _api.refusal(reply, prefix="telnyx_")
 
     async def check_capability(self, phone_number: str) -> bool:
         """Tell whether a phone can receive RCS from this agent; False when Telnyx cannot say.
@@ -182,11 +147,9 @@ class TelnyxRCSProvider(VendorHTTP, RCSProvider):
         Args:
             phone_number: The number in E.164.
         """
-        base = base_url(self._config.api_base, _api.API)
         agent, phone = quote(self._config.agent_id, safe=""), quote(phone_number, safe="+")
-        url = f"{base}/v2/messaging/rcs/capabilities/{agent}/{phone}"
         try:
-            reply = await self._call("get", url, headers=_api.bearer(self._config.api_key))
+            reply = await self._ask("get", f"/v2/messaging/rcs/capabilities/{agent}/{phone}")
         except ProviderDeliveryError:
             return False
         data = reply.find("data")
@@ -222,21 +185,3 @@ class TelnyxRCSProvider(VendorHTTP, RCSProvider):
             body = self._body(sender or chat, {"event": {"event_type": "READ"}})
             await self._post(body, None)
         return bool(message_ids)
-
-    def verify_signature(
-        self, payload: bytes, signature: str, timestamp: str | None = None
-    ) -> bool:
-        """Tell whether Telnyx signed ``payload`` (Ed25519 over ``<timestamp>|<payload>``).
-
-        Args:
-            payload: The raw body.
-            signature: The header ``telnyx-signature-ed25519``.
-            timestamp: The header ``telnyx-timestamp``; without it the answer is False.
-
-        Raises:
-            ValueError: (an InvalidInputError) The provider has no public key.
-            ImportError: (a MissingDependencyError) Neither PyNaCl nor cryptography is
-                installed.
-        """
-        keys = _api.require_keys(self._keys, type(self).__name__)
-        return _api.verify(keys, payload, signature, timestamp, tolerance=self._tolerance)

@@ -7,15 +7,16 @@ puts its content under ``body`` and names the agent in ``to``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from roomkit._http import number
 from roomkit.exceptions import WebhookError
 from roomkit.models.content import LocationContent, TextContent
-from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import EventType
 from roomkit.providers._signature import FRESHNESS_SECONDS
 from roomkit.providers._webhook import (
+    fields_of,
     header,
     iso_time,
     object_at,
@@ -25,15 +26,20 @@ from roomkit.providers._webhook import (
     text_at,
     value_at,
 )
-from roomkit.providers.sms.keywords import opt_keyword
-from roomkit.providers.sms.meta import VendorStatus, WebhookMeta, build_inbound_content
+from roomkit.providers.sms.meta import (
+    VendorStatus,
+    WebhookMeta,
+    build_inbound_content,
+    inbound_of,
+)
 from roomkit.providers.telnyx import _api
 from roomkit.providers.webhook import Signal, WebhookHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from roomkit.models.content import EventContent
+    from roomkit.models.delivery import InboundMessage
     from roomkit.providers.webhook import WebhookItem, WebhookRequest
 
 _STATUS_EVENTS = frozenset(
@@ -73,7 +79,7 @@ def read_telnyx(payload: Mapping[str, Any]) -> WebhookMeta:
         body=_words(message),
         external_id=text_at(message, "id") or None,
         timestamp=iso_time(next((text for text in timestamps if text), None)),
-        raw=payload if isinstance(payload, dict) else dict(payload),
+        raw=payload if isinstance(payload, dict) else dict(fields_of(payload)),
         media_urls=_media(message),
         direction=text_at(message, "direction") or None,
         event_type=event_type,
@@ -83,7 +89,7 @@ def read_telnyx(payload: Mapping[str, Any]) -> WebhookMeta:
 
 def is_telnyx_inbound(payload: Mapping[str, Any]) -> bool:
     """Tell whether a callback brings a message to us. Never raises."""
-    data = payload.get("data")
+    data = payload.get("data") if isinstance(payload, Mapping) else None
     if not isinstance(data, dict) or data.get("event_type") != "message.received":
         return False
     message = data.get("payload")
@@ -108,18 +114,11 @@ def parse_telnyx_webhook(
             the wrong type.
     """
     meta = _checked(payload, strict)
-    return InboundMessage(
-        channel_id=channel_id,
-        sender_id=meta.sender,
-        content=build_inbound_content(meta.body, meta.media_urls),
-        external_id=meta.external_id,
-        idempotency_key=meta.external_id,
-        metadata={
-            "destination_number": meta.recipient,
-            "received_at": text_at(payload, *_PAYLOAD, "received_at") or None,
-            **_keyword(meta.body),
-        },
-    )
+    metadata = {
+        "destination_number": meta.recipient,
+        "received_at": text_at(payload, *_PAYLOAD, "received_at") or None,
+    }
+    return inbound_of(meta, channel_id, metadata)
 
 
 def parse_telnyx_rcs_webhook(
@@ -127,39 +126,23 @@ def parse_telnyx_rcs_webhook(
 ) -> InboundMessage:
     """Return the RCS message a callback brings.
 
-    A suggestion the user tapped is the text on it; what was to be posted back stands in
+    Arguments, errors and ``keyword`` are those of ``parse_telnyx_webhook``. A suggestion the
+    user tapped is the text on it; what was to be posted back stands in
     ``metadata["suggestion_response"]``. A place without text or file is a LocationContent.
-
-    Args:
-        payload: The decoded body.
-        channel_id: The channel it came by.
-        strict: Whether to refuse what is no inbound message. Without it absent fields, the
-            sender too, are empty.
-
-    Raises:
-        ValueError: (a WebhookError) It is no inbound message, nobody sent it, or a field has
-            the wrong type.
     """
     meta = _checked(payload, strict)
     message = object_at(payload, *_PAYLOAD)
     agent = _party(message, "to", "agent_id")
     place = _rich(message, "location")
-    return InboundMessage(
-        channel_id=channel_id,
-        sender_id=meta.sender,
-        content=_rcs_content(meta, place),
-        external_id=meta.external_id,
-        idempotency_key=meta.external_id,
-        metadata={
-            "agent_id": text_at(agent, "agent_id"),
-            "agent_name": text_at(agent, "agent_name"),
-            "received_at": text_at(message, "received_at"),
-            "type": text_at(message, "type") or "RCS",
-            "suggestion_response": _rich(message, "suggestion_response"),
-            "location": place,
-            **_keyword(meta.body),
-        },
-    )
+    metadata = {
+        "agent_id": text_at(agent, "agent_id"),
+        "agent_name": text_at(agent, "agent_name"),
+        "received_at": text_at(message, "received_at"),
+        "type": text_at(message, "type") or "RCS",
+        "suggestion_response": _rich(message, "suggestion_response"),
+        "location": place,
+    }
+    return inbound_of(meta, channel_id, metadata, content=_rcs_content(meta, place))
 
 
 class TelnyxWebhook(WebhookHandler):
@@ -235,12 +218,6 @@ def _checked(payload: Mapping[str, Any], strict: bool) -> WebhookMeta:
     if strict and not meta.sender:
         raise WebhookError("data.payload.from.phone_number is missing: nobody sent it")
     return meta
-
-
-def _keyword(text: str) -> dict[str, str]:
-    """Return what a message asks for when it is one of the words, such as STOP."""
-    word = opt_keyword(text)
-    return {} if word is None else {"keyword": word}
 
 
 def _signal(payload: Mapping[str, Any], meta: WebhookMeta, channel_id: str) -> Signal | None:

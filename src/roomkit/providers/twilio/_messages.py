@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from roomkit._http import Refusal, Reply, VendorHTTP, refused
+from roomkit._http import Refusal, Reply, refused
 from roomkit._sanitize import clean_text
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.content import TemplateContent
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import ChannelMediaType
-from roomkit.providers._parts import PartLedger
+from roomkit.providers._sender import VendorSender
 from roomkit.providers._signature import secrets_of
 from roomkit.providers._text import split_text
 from roomkit.providers.sms.meta import extract_media_urls, extract_text_body, unsendable_reason
 from roomkit.providers.sms.segments import split_segments
 from roomkit.providers.twilio._signature import ALGORITHM, is_signed
+from roomkit.providers.twilio.config import TwilioAccount
 from roomkit.providers.twilio.webhook import TwilioWebhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import httpx
-
     from roomkit.models.content import EventContent
-    from roomkit.models.delivery import InboundMessage
-    from roomkit.providers.twilio.config import TwilioAccount
-    from roomkit.providers.webhook import WebhookHandler
 
 type Fields = dict[str, str | list[str]]
 """A form; a list is a repeated field."""
@@ -57,38 +51,8 @@ def capabilities(*, read_receipts: bool) -> ChannelCapabilities:
     )
 
 
-class TwilioMessages(VendorHTTP):
-    """What the two providers share.
-
-    Args:
-        config: The account.
-        parse: Makes a message of an inbound callback.
-        client: A client to use instead of one of our own; ``close`` leaves it open.
-        transport: What carries our own client's requests, for tests.
-    """
-
-    _capabilities: ClassVar[ChannelCapabilities]
-    _config: TwilioAccount
-
-    def __init__(
-        self,
-        config: TwilioAccount,
-        parse: Callable[[Mapping[str, Any], str], InboundMessage],
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._open(config, client=client, transport=transport)
-        self._webhook = TwilioWebhook(config, parse)
-        self._ledger = PartLedger()
-
-    def capabilities(self) -> ChannelCapabilities:
-        """Return what Twilio carries natively; the same object every time."""
-        return self._capabilities
-
-    def webhook(self) -> WebhookHandler:
-        """Return the reader of messages and status callbacks."""
-        return self._webhook
+class TwilioMessages[C: TwilioAccount](VendorSender[C, TwilioWebhook]):
+    """What the two providers share."""
 
     def verify_signature(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from roomkit._http import base_url
 
@@ -24,6 +24,8 @@ class TwilioAccount(BaseModel):
         previous_secrets: Tokens that still count on webhooks while they are rotated out.
         signing_keys: Keys of webhooks signed by a shared key, by the key's id.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     account_sid: str
     auth_token: SecretStr

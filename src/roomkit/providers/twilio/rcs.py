@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from roomkit.providers.rcs.base import RCSDeliveryResult, RCSProvider
 from roomkit.providers.twilio._messages import TwilioMessages, capabilities
 from roomkit.providers.twilio.config import TwilioAccount
-from roomkit.providers.twilio.webhook import parse_twilio_rcs_webhook
+from roomkit.providers.twilio.webhook import TwilioWebhook, parse_twilio_rcs_webhook
 
 if TYPE_CHECKING:
-    import httpx
-
     from roomkit.models.event import RoomEvent
 
 __all__ = ["TwilioRCSConfig", "TwilioRCSProvider", "parse_twilio_rcs_webhook"]
@@ -34,7 +32,7 @@ class TwilioRCSConfig(TwilioAccount):
     messaging_service_sid: str
 
 
-class TwilioRCSProvider(TwilioMessages, RCSProvider):
+class TwilioRCSProvider(TwilioMessages[TwilioRCSConfig], RCSProvider):
     """Sends RCS messages.
 
     Args:
@@ -47,16 +45,9 @@ class TwilioRCSProvider(TwilioMessages, RCSProvider):
     """
 
     _capabilities = capabilities(read_receipts=True)
-    _config: TwilioRCSConfig
 
-    def __init__(
-        self,
-        config: TwilioRCSConfig,
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        super().__init__(config, parse_twilio_rcs_webhook, client=client, transport=transport)
+    def _reader(self) -> TwilioWebhook:
+        return TwilioWebhook(self._config, parse_twilio_rcs_webhook)
 
     @property
     def sender_id(self) -> str:

@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING
 
 from roomkit.providers.sms.base import SMSProvider
 from roomkit.providers.twilio._messages import TwilioMessages, capabilities
-from roomkit.providers.twilio.webhook import parse_twilio_webhook
+from roomkit.providers.twilio.config import TwilioConfig
+from roomkit.providers.twilio.webhook import TwilioWebhook, parse_twilio_webhook
 
 if TYPE_CHECKING:
-    import httpx
-
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
     from roomkit.providers.twilio._messages import Fields
-    from roomkit.providers.twilio.config import TwilioConfig
 
 __all__ = ["TwilioSMSProvider", "parse_twilio_webhook"]
 
 
-class TwilioSMSProvider(TwilioMessages, SMSProvider):
+class TwilioSMSProvider(TwilioMessages[TwilioConfig], SMSProvider):
     """Sends SMS and MMS.
 
     Args:
@@ -32,16 +30,9 @@ class TwilioSMSProvider(TwilioMessages, SMSProvider):
     """
 
     _capabilities = capabilities(read_receipts=False)
-    _config: TwilioConfig
 
-    def __init__(
-        self,
-        config: TwilioConfig,
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        super().__init__(config, parse_twilio_webhook, client=client, transport=transport)
+    def _reader(self) -> TwilioWebhook:
+        return TwilioWebhook(self._config, parse_twilio_webhook)
 
     @property
     def from_number(self) -> str:
@@ -59,6 +50,12 @@ class TwilioSMSProvider(TwilioMessages, SMSProvider):
             event: What to send.
             to: The recipient's number in E.164.
             from_: The sender's number; a configured Messaging Service goes before it.
+
+        Returns:
+            The message's SID. Errors: ``empty_message``, ``unsupported_media``,
+            ``twilio_<code>``, ``auth_error``, ``rate_limit``, ``timeout``,
+            ``invalid_response``, ``http_<n>``; Twilio's ``code`` and ``message`` are in the
+            metadata.
         """
         config = self._config
         address: Fields = {"To": to}

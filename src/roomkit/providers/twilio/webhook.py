@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from roomkit._http import number
 from roomkit.exceptions import WebhookError
 from roomkit.models.content import LocationContent, TextContent
-from roomkit.models.delivery import InboundMessage
 from roomkit.providers._signature import secrets_of
 from roomkit.providers._webhook import (
     count_at,
@@ -25,7 +24,12 @@ from roomkit.providers._webhook import (
     text_at,
 )
 from roomkit.providers.sms.keywords import opt_keyword
-from roomkit.providers.sms.meta import VendorStatus, WebhookMeta, build_inbound_content
+from roomkit.providers.sms.meta import (
+    VendorStatus,
+    WebhookMeta,
+    build_inbound_content,
+    inbound_of,
+)
 from roomkit.providers.twilio._signature import ALGORITHM, is_signed
 from roomkit.providers.webhook import WebhookHandler, WebhookResponse
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from roomkit.models.content import EventContent
+    from roomkit.models.delivery import InboundMessage
     from roomkit.providers.twilio.config import TwilioAccount
     from roomkit.providers.webhook import WebhookItem, WebhookRequest
 
@@ -105,9 +110,6 @@ def parse_twilio_webhook(payload: Mapping[str, Any], channel_id: str) -> Inbound
     """
     meta = read_twilio(payload)
     metadata = {
-        "to": meta.recipient,
-        "account_sid": text_at(payload, "AccountSid"),
-        "num_media": text_at(payload, "NumMedia", default="0"),
         "from_city": _given(payload, "FromCity"),
         "from_state": _given(payload, "FromState"),
         "from_country": _given(payload, "FromCountry"),
@@ -119,20 +121,11 @@ def parse_twilio_rcs_webhook(payload: Mapping[str, Any], channel_id: str) -> Inb
     """Return the message a callback of RCS brings.
 
     The sender is as Twilio names it, ``rcs:`` in front of the number when it came by RCS; the
-    metadata has the number alone as ``phone_number``.
-
-    Args:
-        payload: The form's fields. Absent ones are empty.
-        channel_id: The channel it came by.
-
-    Raises:
-        WebhookError: A field has the wrong type; the text names it.
+    metadata has the number alone as ``phone_number``. Arguments and errors are those of
+    ``parse_twilio_webhook``.
     """
     meta = read_twilio(payload)
     metadata = {
-        "to": meta.recipient,
-        "account_sid": text_at(payload, "AccountSid"),
-        "num_media": text_at(payload, "NumMedia", default="0"),
         "channel": text_at(payload, "Channel", default="rcs"),
         "messaging_service_sid": text_at(payload, "MessagingServiceSid"),
         "phone_number": meta.sender.removeprefix(_RCS),
@@ -247,18 +240,18 @@ def _media(payload: Mapping[str, Any]) -> list[dict[str, str | None]]:
 def _message(
     meta: WebhookMeta, payload: Mapping[str, Any], channel_id: str, metadata: dict[str, Any]
 ) -> InboundMessage:
+    """Return the message, with what Twilio says beside it; ``metadata`` is the channel's own."""
     extras = {ours: text for theirs, ours in _EXTRAS.items() if (text := text_at(payload, theirs))}
-    keyword = opt_keyword(extras.get("opt_out_type", "")) or opt_keyword(meta.body)
+    keyword = opt_keyword(extras.get("opt_out_type", ""))
     if keyword is not None:
         extras["keyword"] = keyword
-    return InboundMessage(
-        channel_id=channel_id,
-        sender_id=meta.sender,
-        content=_content(meta, payload),
-        external_id=meta.external_id,
-        idempotency_key=meta.external_id,
-        metadata={**metadata, **extras},
-    )
+    shared = {
+        "to": meta.recipient,
+        "account_sid": text_at(payload, "AccountSid"),
+        "num_media": text_at(payload, "NumMedia", default="0"),
+    }
+    found = {**shared, **metadata, **extras}
+    return inbound_of(meta, channel_id, found, content=_content(meta, payload))
 
 
 def _content(meta: WebhookMeta, payload: Mapping[str, Any]) -> EventContent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from roomkit._http import base_url
 
@@ -19,6 +19,8 @@ class VoiceMeUpConfig(BaseModel):
         api_base: Scheme, host and port to use instead of VoiceMeUp's own, such as a
             simulator's.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     username: str
     auth_token: SecretStr

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from roomkit._http import Refusal, VendorHTTP, answered, refused
-from roomkit.models.channel import ChannelCapabilities
+from roomkit._http import Refusal, refused
 from roomkit.models.delivery import ProviderResult
-from roomkit.models.enums import ChannelMediaType
-from roomkit.providers._parts import PartLedger
-from roomkit.providers.sms.base import SMSProvider
-from roomkit.providers.sms.meta import (
-    extract_media_urls,
-    extract_text_body,
-    unsendable_reason,
-)
+from roomkit.providers.sms._sender import VendorSMS
+from roomkit.providers.sms.meta import extract_media_urls
+from roomkit.providers.voicemeup.config import VoiceMeUpConfig
 from roomkit.providers.voicemeup.mms import DEFAULT_TIMEOUT, MMSPairs, VoiceMeUpMMSAggregator
 from roomkit.providers.voicemeup.webhook import VoiceMeUpWebhook
 
@@ -26,26 +20,11 @@ if TYPE_CHECKING:
     from roomkit._http import Reply
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
-    from roomkit.providers.voicemeup.config import VoiceMeUpConfig
-    from roomkit.providers.webhook import WebhookHandler
 
 CHUNK_LENGTH = 1000
 """Characters of one text message."""
 
-_PARTS = "segment_ids"
 _ID_CODE = "queued_sms_hash"
-
-_CAPABILITIES = ChannelCapabilities(
-    media_types=[
-        ChannelMediaType.TEXT,
-        ChannelMediaType.MEDIA,
-        ChannelMediaType.AUDIO,
-        ChannelMediaType.VIDEO,
-    ],
-    supports_media=True,
-    supports_audio=True,
-    supports_video=True,
-)
 
 _default = VoiceMeUpMMSAggregator()
 _mms_buffer = _default.pending
@@ -81,7 +60,7 @@ def parse_voicemeup_webhook(payload: Mapping[str, Any], channel_id: str) -> Inbo
     return _default.take(payload, channel_id)
 
 
-class VoiceMeUpSMSProvider(VendorHTTP, SMSProvider):
+class VoiceMeUpSMSProvider(VendorSMS[VoiceMeUpConfig, VoiceMeUpWebhook]):
     """Sends SMS and MMS by VoiceMeUp's API v1.1; reads its callbacks.
 
     A text goes out in messages of 1,000 characters, an MMS with its first file only.
@@ -96,6 +75,8 @@ class VoiceMeUpSMSProvider(VendorHTTP, SMSProvider):
         MissingDependencyError: (also an ImportError) httpx is not installed.
     """
 
+    _ids_key = "segment_ids"
+
     def __init__(
         self,
         config: VoiceMeUpConfig,
@@ -104,25 +85,12 @@ class VoiceMeUpSMSProvider(VendorHTTP, SMSProvider):
         client: httpx.AsyncClient | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._open(config, client=client, transport=transport)
-        self._ledger = PartLedger()
-        self._webhook = VoiceMeUpWebhook(MMSPairs(mms_timeout))
+        self._mms_timeout = mms_timeout
+        super().__init__(config, client=client, transport=transport)
 
-    @property
-    def from_number(self) -> str:
-        """The number messages come from unless ``send`` is told another."""
-        number: str = self._config.from_number
-        return number
+    def _reader(self) -> VoiceMeUpWebhook:
+        return VoiceMeUpWebhook(MMSPairs(self._mms_timeout))
 
-    def capabilities(self) -> ChannelCapabilities:
-        """Return what VoiceMeUp carries: text and files; no read receipts."""
-        return _CAPABILITIES
-
-    def webhook(self) -> WebhookHandler:
-        """Return the reader of VoiceMeUp's callbacks, which are never signed."""
-        return self._webhook
-
-    @answered
     async def send(self, event: RoomEvent, to: str, from_: str | None = None) -> ProviderResult:
         """Send an event's text and the first file it links to.
 
@@ -139,24 +107,16 @@ class VoiceMeUpSMSProvider(VendorHTTP, SMSProvider):
             ``http_<n>``. When a later message of several fails, ``segments_sent`` says how
             many are through.
         """
-        text = extract_text_body(event.content)
-        media = extract_media_urls(event.content, http_only=True)
-        if not text and not media:
-            return refused(unsendable_reason(event.content))
-        fields = {
-            "source_number": (from_ or self._config.from_number).lstrip("+"),
-            "destination_number": to.lstrip("+"),
-        }
-        parts = [fields | form for form in _forms(text, media)]
-        result = await self._ledger.send(parts, self._post, ids_key=_PARTS)
+        result = await self._deliver(event, to, from_)
         metadata = dict(result.metadata)
         message_id = result.provider_message_id
         if not result.success and "parts_sent" in metadata:
             metadata["segments_sent"] = metadata.pop("parts_sent")
-        elif result.success and metadata.get(_PARTS):
-            message_id = metadata[_PARTS][-1]
-        if result.success and len(media) > 1:
-            metadata["dropped_media"] = len(media) - 1
+        elif result.success and metadata.get(self._ids_key):
+            message_id = metadata[self._ids_key][-1]
+        files = len(extract_media_urls(event.content, http_only=True))
+        if result.success and files > 1:
+            metadata["dropped_media"] = files - 1
         return ProviderResult(
             success=result.success,
             provider_message_id=message_id,
@@ -164,14 +124,18 @@ class VoiceMeUpSMSProvider(VendorHTTP, SMSProvider):
             metadata=metadata,
         )
 
-    async def _post(self, form: dict[str, str], part_key: str | None) -> ProviderResult:
+    def _requests(self, text: str, media: list[str], sender: str, to: str) -> list[dict[str, Any]]:
+        numbers = {"source_number": sender.lstrip("+"), "destination_number": to.lstrip("+")}
+        return [numbers | form for form in _forms(text, media)]
+
+    async def _post(self, request: dict[str, Any], part_key: str | None) -> ProviderResult:
         """Queue one message; VoiceMeUp takes no idempotency key."""
         query = {
             "username": self._config.username,
             "auth_token": self._config.auth_token.get_secret_value(),
         }
         url = f"{self._config.base_url}queue_sms"
-        reply = await self._call("post", url, params=query, data=form)
+        reply = await self._call("post", url, params=query, data=request)
         if not isinstance(reply.json, dict):
             raise self._unreadable(reply)
         messages = _messages(reply)

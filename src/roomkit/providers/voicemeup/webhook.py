@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roomkit.exceptions import WebhookError
-from roomkit.models.delivery import InboundMessage
 from roomkit.providers._webhook import (
+    fields_of,
     iso_time,
     optional_text_at,
     read_form,
@@ -18,13 +18,13 @@ from roomkit.providers._webhook import (
     sender_at,
     text_at,
 )
-from roomkit.providers.sms.keywords import opt_keyword
-from roomkit.providers.sms.meta import WebhookMeta, build_inbound_content
+from roomkit.providers.sms.meta import WebhookMeta, inbound_of
 from roomkit.providers.webhook import WebhookHandler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from roomkit.models.delivery import InboundMessage
     from roomkit.providers.voicemeup.mms import MMSPairs
     from roomkit.providers.webhook import WebhookItem, WebhookRequest
 
@@ -44,7 +44,7 @@ def read_voicemeup(payload: Mapping[str, Any]) -> WebhookMeta:
         body=text_at(payload, "message"),
         external_id=optional_text_at(payload, "sms_hash"),
         timestamp=iso_time(text_at(payload, "datetime_transmission")),
-        raw=payload if isinstance(payload, dict) else dict(payload),
+        raw=payload if isinstance(payload, dict) else dict(fields_of(payload)),
         media_urls=[{"url": url, "mime_type": mime_type or None}] if url else [],
         direction="outbound" if outbound else None,
     )
@@ -70,25 +70,17 @@ def message_of(payload: Mapping[str, Any], channel_id: str) -> InboundMessage:
         KeyError: ``source_number`` is missing.
         WebhookError: It is empty, or a field has the wrong type.
     """
-    if "source_number" not in payload:
+    if "source_number" not in fields_of(payload):
         raise KeyError("source_number")
-    sender = sender_at(payload, "source_number")
+    sender_at(payload, "source_number")
     meta = read_voicemeup(payload)
-    keyword = opt_keyword(meta.body)
-    return InboundMessage(
-        channel_id=channel_id,
-        sender_id=sender,
-        content=build_inbound_content(meta.body, meta.media_urls),
-        external_id=meta.external_id,
-        idempotency_key=meta.external_id,
-        metadata={
-            "destination_number": meta.recipient,
-            "direction": text_at(payload, "direction", default="inbound"),
-            "datetime_transmission": text_at(payload, "datetime_transmission"),
-            "has_attachment": bool(meta.media_urls),
-            **({"keyword": keyword} if keyword is not None else {}),
-        },
-    )
+    metadata = {
+        "destination_number": meta.recipient,
+        "direction": text_at(payload, "direction", default="inbound"),
+        "datetime_transmission": text_at(payload, "datetime_transmission"),
+        "has_attachment": bool(meta.media_urls),
+    }
+    return inbound_of(meta, channel_id, metadata)
 
 
 class VoiceMeUpWebhook(WebhookHandler):

@@ -14,14 +14,7 @@ from roomkit.exceptions import ProviderDeliveryError, WebhookError
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.delivery import InboundMessage, ProviderResult
 from roomkit.models.enums import ChannelMediaType
-from roomkit.providers._graph import (
-    TRANSIENT,
-    GraphHTTP,
-    challenge_of,
-    checked_secrets,
-    signature_matches,
-)
-from roomkit.providers._parts import PartLedger
+from roomkit.providers._graph import TRANSIENT, GraphSender
 from roomkit.providers.whatsapp._data_urls import data_of
 from roomkit.providers.whatsapp._messages import (
     MAX_BUTTONS,
@@ -32,16 +25,14 @@ from roomkit.providers.whatsapp._messages import (
     unsupported,
 )
 from roomkit.providers.whatsapp.base import WhatsAppProvider
+from roomkit.providers.whatsapp.config import WhatsAppCloudConfig
 from roomkit.providers.whatsapp.webhook import WhatsAppWebhook, parse_whatsapp_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import httpx
-
     from roomkit._http import Reply
     from roomkit.models.event import RoomEvent
-    from roomkit.providers.whatsapp.config import WhatsAppCloudConfig
 
 MAX_MEDIA_BYTES = 100 * 1024 * 1024
 """The largest file WhatsApp carries, a document."""
@@ -79,7 +70,7 @@ _USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]+")
 _NOT_DIGITS = re.compile(r"[\s().+-]")
 
 
-class WhatsAppCloudProvider(GraphHTTP, WhatsAppProvider):
+class WhatsAppCloudProvider(GraphSender[WhatsAppCloudConfig, WhatsAppWebhook], WhatsAppProvider):
     """Sends for one business number, reads its callbacks, moves its media.
 
     Long texts and composites are several messages: their ids are in
@@ -99,34 +90,18 @@ class WhatsAppCloudProvider(GraphHTTP, WhatsAppProvider):
         MissingDependencyError: httpx is not installed.
     """
 
+    _capabilities = _CAPABILITIES
     retryable_codes = TRANSIENT | {
         80007, 130429, 131000, 131016, 131048, _PAIR_RATE, 133004, 133016,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        config: WhatsAppCloudConfig,
-        *,
-        client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._open(config, client=client, transport=transport)
-        self._transport = transport
-        self._parts = PartLedger()
-        self._webhook = WhatsAppWebhook(config)
+    def _reader(self) -> WhatsAppWebhook:
+        return WhatsAppWebhook(self._config)
 
     @property
     def name(self) -> str:
         """Return ``whatsapp-cloud``."""
         return "whatsapp-cloud"
-
-    def capabilities(self) -> ChannelCapabilities:
-        """Return what the Cloud API can carry."""
-        return _CAPABILITIES
-
-    def webhook(self) -> WhatsAppWebhook:
-        """Return the reader of the number's callbacks."""
-        return self._webhook
 
     @answered
     async def send(self, event: RoomEvent, to: str) -> ProviderResult:
@@ -155,7 +130,7 @@ class WhatsAppCloudProvider(GraphHTTP, WhatsAppProvider):
         ) -> ProviderResult:
             return await self._send_one(to, *part)
 
-        return await self._parts.send(parts, send_part)
+        return await self._ledger.send(parts, send_part)
 
     @answered
     async def send_template(
@@ -303,38 +278,8 @@ class WhatsAppCloudProvider(GraphHTTP, WhatsAppProvider):
             raise WebhookError("the callback holds no message")
         return found[0]
 
-    def verify_signature(
-        self, payload: bytes, signature: str, timestamp: str | None = None
-    ) -> bool:
-        """Tell whether Meta signed ``payload``.
-
-        Args:
-            payload: The raw body.
-            signature: The header ``X-Hub-Signature-256``.
-            timestamp: Not used; Meta signs none.
-
-        Raises:
-            InvalidInputError: (a ValueError) The config has no ``app_secret``.
-        """
-        secrets = checked_secrets(
-            self._config.app_secret, self._config.previous_secrets, "WhatsAppCloudConfig"
-        )
-        return signature_matches(secrets, payload, signature)
-
-    def verify_challenge(self, params: Mapping[str, str]) -> str | None:
-        """Return what to answer Meta's GET with when the endpoint is entered.
-
-        Args:
-            params: The query parameters.
-
-        Returns:
-            The text to answer as it is; None: answer 403.
-        """
-        return challenge_of(params, self._config.verify_token)
-
     def _access_token(self) -> str:
-        token: str = self._config.access_token.get_secret_value()
-        return token
+        return self._config.access_token.get_secret_value()
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._access_token()}"}

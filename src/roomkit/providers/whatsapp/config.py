@@ -26,7 +26,7 @@ class WhatsAppCloudConfig(BaseModel):
             ``base_url``.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     access_token: SecretStr
     phone_number_id: str
