@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import (
@@ -24,12 +20,9 @@ from roomkit import (
     TextContent,
     WebSocketChannel,
 )
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.sendgrid import SendGridConfig, SendGridEmailProvider
-from roomkit.simulators import SendGridSimulator
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from roomkit.simulators import SendGridSimulator, served
 
 # Inbound Parse signs nothing by itself: whoever knows this token may post mail.
 TOKEN = "a-long-token-nobody-guesses"
@@ -42,19 +35,6 @@ def make_kit(config: SendGridConfig) -> RoomKit:
     kit.register_channel(WebSocketChannel("desk"))
     kit.register_channel(EmailChannel("mail", provider=SendGridEmailProvider(config)))
     return kit
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def say(kit: RoomKit, room_id: str, text: str) -> None:

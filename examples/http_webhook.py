@@ -9,34 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import HTTPChannel, InboundMessage, RoomKit, TextContent, WebSocketChannel
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.http import HTTPProviderConfig, WebhookHTTPProvider
-from roomkit.simulators import WebhookSimulator, error
+from roomkit.simulators import WebhookSimulator, error, served
 from roomkit.testing import make_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def for_real() -> None:

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from roomkit import (
     EphemeralEvent,
@@ -26,11 +22,9 @@ from roomkit import (
 )
 from roomkit.asgi import create_app
 from roomkit.providers.messenger import FacebookMessengerProvider, MessengerConfig
-from roomkit.simulators import MessengerSimulator
+from roomkit.simulators import MessengerSimulator, served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from roomkit import EventContent
 
 PERSON = "222"
@@ -46,19 +40,6 @@ def make_kit(config: MessengerConfig) -> RoomKit:
     kit.register_channel(WebSocketChannel("desk"))
     kit.register_channel(MessengerChannel("fb", provider=FacebookMessengerProvider(config)))
     return kit
-
-
-@asynccontextmanager
-async def served(kit: RoomKit, port: int) -> AsyncIterator[str]:
-    """Serve the endpoint; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(create_app(kit), log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", port))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/webhooks/fb"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def say(kit: RoomKit, room_id: str, content: EventContent) -> None:
@@ -104,8 +85,8 @@ async def simulated() -> None:
     """Play it all on this machine."""
     async with MessengerSimulator() as messenger:
         kit = make_kit(MessengerConfig(**messenger.settings))
-        async with served(kit, 0) as endpoint:
-            await visit(messenger, kit, endpoint)
+        async with served(create_app(kit)) as url:
+            await visit(messenger, kit, f"{url}/webhooks/fb")
 
 
 async def for_real() -> None:
@@ -115,8 +96,8 @@ async def for_real() -> None:
         app_secret=os.environ["MESSENGER_APP_SECRET"],
         verify_token=os.environ["MESSENGER_VERIFY_TOKEN"],
     )
-    async with served(make_kit(config), 8000) as endpoint:
-        print("serving", endpoint)
+    async with served(create_app(make_kit(config)), port=8000) as url:
+        print("serving", f"{url}/webhooks/fb")
         await asyncio.Event().wait()
 
 

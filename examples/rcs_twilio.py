@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import (
@@ -27,13 +23,10 @@ from roomkit import (
     TemplateContent,
     TextContent,
 )
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.twilio import TwilioRCSConfig, TwilioRCSProvider
-from roomkit.simulators import TwilioSimulator
+from roomkit.simulators import TwilioSimulator, served
 from roomkit.testing import make_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 PHONE = "+14155550100"
 HELLO = make_event(content=TextContent(body="Your table is ready."))
@@ -44,19 +37,6 @@ BOOKING = make_event(
         body="Ana, is eight o'clock fine?",
     )
 )
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def for_real() -> None:

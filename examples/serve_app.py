@@ -17,13 +17,11 @@ import asyncio
 import hashlib
 import hmac
 import json
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import uvicorn
 
 from roomkit import (
     DeliveryStatus,
@@ -38,6 +36,7 @@ from roomkit import (
     WebhookRequest,
 )
 from roomkit.asgi import App, create_app
+from roomkit.simulators import served
 from roomkit.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -135,15 +134,8 @@ async def main() -> None:
     """Serve, visit, leave."""
     with tempfile.TemporaryDirectory() as folder:
         app = make_app(Path(folder) / "rooms.db")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-        # Connections wait in the listener until the server takes them.
-        listener = socket.create_server(("127.0.0.1", 0))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=base) as client:
+        async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
             await visit(client, app)
-        server.should_exit = True
-        await serving
         print("ended in order:", app.draining)
 
 

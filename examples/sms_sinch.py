@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import CompositeContent, DeliveryStatus, MediaContent, RoomKit, SMSChannel
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.sinch import SinchConfig, SinchSMSProvider
-from roomkit.simulators import SinchSimulator
+from roomkit.simulators import SinchSimulator, served
 from roomkit.testing import make_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 CUSTOMER = "14155550100"
 PHOTOS = [f"https://example.org/{name}.jpg" for name in ("front", "back")]
@@ -31,19 +24,6 @@ ALBUM = make_event(
         parts=[MediaContent(url=url, mime_type="image/jpeg") for url in PHOTOS]
     )
 )
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def for_real() -> None:

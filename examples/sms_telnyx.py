@@ -9,37 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import DeliveryStatus, RoomKit, SMSChannel
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.telnyx import TelnyxConfig, TelnyxSMSProvider
-from roomkit.simulators import TelnyxSimulator, error
+from roomkit.simulators import TelnyxSimulator, error, served
 from roomkit.testing import make_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 CUSTOMER = "+14155550100"
 ANSWER = make_event(body="We open at nine \u2615. " * 40)
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def for_real() -> None:

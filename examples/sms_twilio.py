@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import (
@@ -28,13 +24,10 @@ from roomkit import (
     TextContent,
     WebSocketChannel,
 )
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.sms import count_segments
 from roomkit.providers.twilio import TwilioConfig, TwilioSMSProvider
-from roomkit.simulators import TwilioSimulator
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from roomkit.simulators import TwilioSimulator, served
 
 CUSTOMER = "+14155550100"
 ANSWER = "We open at nine \u2615 and close at five."
@@ -46,19 +39,6 @@ def make_kit(config: TwilioConfig) -> RoomKit:
     kit.register_channel(WebSocketChannel("desk"))
     kit.register_channel(SMSChannel("sms", provider=TwilioSMSProvider(config)))
     return kit
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def say(kit: RoomKit, room_id: str, text: str) -> None:

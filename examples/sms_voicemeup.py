@@ -9,42 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import uvicorn
 from pydantic import SecretStr
 
 from roomkit import InboundMessage, RoomKit, SMSChannel
-from roomkit.asgi import App, create_app
+from roomkit.asgi import create_app
 from roomkit.providers.voicemeup import (
     VoiceMeUpConfig,
     VoiceMeUpMMSAggregator,
     VoiceMeUpSMSProvider,
 )
-from roomkit.simulators import VoiceMeUpSimulator
+from roomkit.simulators import VoiceMeUpSimulator, served
 from roomkit.testing import ManualClock, make_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 CUSTOMER = "14155550100"
 TOKEN = "hard-to-guess"
 PHOTO = "https://example.org/leak.jpg"
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """Serve the app on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def for_real() -> None:

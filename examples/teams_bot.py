@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-
-import uvicorn
 
 from roomkit import (
     AIChannel,
@@ -25,7 +22,7 @@ from roomkit import (
 )
 from roomkit.asgi import create_app
 from roomkit.providers.teams import BotFrameworkTeamsProvider, TeamsConfig
-from roomkit.simulators import TeamsSimulator
+from roomkit.simulators import TeamsSimulator, served
 
 
 def make_kit(config: TeamsConfig) -> RoomKit:
@@ -34,11 +31,6 @@ def make_kit(config: TeamsConfig) -> RoomKit:
     kit.register_channel(TeamsChannel("teams", provider=BotFrameworkTeamsProvider(config)))
     kit.register_channel(AIChannel("clerk", MockAIProvider(["We open at ten."])))
     return kit
-
-
-async def serve(kit: RoomKit, sock: socket.socket) -> None:
-    """Serve the bot's endpoint until cancelled."""
-    await uvicorn.Server(uvicorn.Config(create_app(kit), log_level="warning")).serve([sock])
 
 
 async def conversation(teams: TeamsSimulator, kit: RoomKit, endpoint: str) -> None:
@@ -79,17 +71,12 @@ async def main() -> None:
             app_password=os.environ["TEAMS_APP_PASSWORD"],
             tenant_id=os.environ["TEAMS_TENANT_ID"],
         )
-        await serve(make_kit(config), socket.create_server(("127.0.0.1", 8000)))
-        return
+        async with served(create_app(make_kit(config)), port=8000):
+            await asyncio.Event().wait()
     async with TeamsSimulator() as teams:
         kit = make_kit(TeamsConfig(**teams.settings))
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            endpoint = f"http://127.0.0.1:{sock.getsockname()[1]}/webhooks/teams"
-            serving = asyncio.create_task(serve(kit, sock))
-            await conversation(teams, kit, endpoint)
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-        await kit.close()
+        async with served(create_app(kit)) as url:
+            await conversation(teams, kit, f"{url}/webhooks/teams")
 
 
 if __name__ == "__main__":

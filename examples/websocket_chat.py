@@ -12,21 +12,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import socket
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from roomkit import RoomKit, WebSocketChannel
 from roomkit.asgi import Principal, create_app
+from roomkit.simulators import served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from websockets.asyncio.client import ClientConnection
 
 ROOM = "lobby"
@@ -43,20 +39,6 @@ async def authenticate(scope: Any) -> Principal | None:
                 if hmac.compare_digest(given.encode(), token.encode()):
                     return Principal(participant_id=person, room_ids=[ROOM])
     return None
-
-
-@asynccontextmanager
-async def serve(kit: RoomKit) -> AsyncIterator[str]:
-    """Serve the kit on a free port of this machine; yield the URL of its channel."""
-    app = create_app(kit, authenticate=authenticate)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve(sockets=[listening]))
-            try:
-                yield f"ws://127.0.0.1:{listening.getsockname()[1]}/ws/web"
-            finally:
-                server.should_exit = True
 
 
 class Person:
@@ -139,8 +121,8 @@ async def main() -> None:
     kit.register_channel(WebSocketChannel("web"))
     await kit.create_room(ROOM)
     await kit.attach_channel(ROOM, "web")
-    async with serve(kit) as url:
-        await chat(url)
+    async with served(create_app(kit, authenticate=authenticate)) as url:
+        await chat(url.replace("http", "ws", 1) + "/ws/web")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from roomkit import (
     DeliveryStatus,
@@ -27,28 +23,13 @@ from roomkit import (
 from roomkit.asgi import create_app
 from roomkit.providers.whatsapp.cloud import WhatsAppCloudProvider
 from roomkit.providers.whatsapp.config import WhatsAppCloudConfig
-from roomkit.simulators import WhatsAppSimulator
+from roomkit.simulators import WhatsAppSimulator, served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from roomkit import EventContent
 
 PERSON = "14155550100"
 SIZES = RichContent(body="Which size?", quick_replies=["XS", "S", "M", "L", "XL"])
-
-
-@asynccontextmanager
-async def served(kit: RoomKit) -> AsyncIterator[str]:
-    """Serve the number's endpoint on a free port of this machine; give its URL."""
-    server = uvicorn.Server(uvicorn.Config(create_app(kit), log_level="warning", lifespan="on"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/webhooks/wa"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def say(kit: RoomKit, room_id: str, content: EventContent) -> None:
@@ -97,7 +78,8 @@ async def simulated() -> None:
         async def note(status: DeliveryStatus) -> None:
             print("status:", status.status)
 
-        async with served(kit) as whatsapp.statuses_url:
+        async with served(create_app(kit)) as url:
+            whatsapp.statuses_url = f"{url}/webhooks/wa"
             await visit(whatsapp, kit, provider)
 
 
