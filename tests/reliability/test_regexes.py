@@ -286,13 +286,15 @@ def test_every_pattern_is_linear() -> None:
     alike = dict.fromkeys(("subn", "findall", "finditer", "split"), "sub")
     problems = []
     for found in collected():
+        if found.where in OWN_TEXTS:
+            continue
         methods = dict.fromkeys(alike.get(method, method) for method in found.methods)
         if "fullmatch" in methods:
             methods.pop("match", None)
         runs = itertools.product(methods, attacks(found.pattern))
         told = (too_slow(found.pattern, method, unit) for method, unit in runs)
         problem = next((text for text in told if text is not None), None)
-        if problem is not None and found.where not in OWN_TEXTS:
+        if problem is not None:
             problems.append(f"{found.where} {found.pattern.pattern!r}: {problem}")
     assert problems == []
     known = {found.pattern.pattern for found in collected()}
