@@ -36,7 +36,7 @@ logger = logging.getLogger("roomkit.delivery")
 SENT, FAILED, SKIPPED, RETRY = "sent", "failed", "skipped", "retrying"
 
 # Refusals of ours, not failures of the vendor: they neither trip the breaker nor are retried.
-_NOTHING_TO_SEND = frozenset({Reason.EMPTY_MESSAGE, "unsupported_media"})
+_NOTHING_TO_SEND = frozenset({Reason.EMPTY_MESSAGE, Reason.NO_SESSION, "unsupported_media"})
 _NOT_THE_VENDOR = _NOTHING_TO_SEND | {Reason.NO_RECIPIENT}
 _NEVER_AGAIN = _NOT_THE_VENDOR | {Reason.TRANSCODING_FAILED}
 

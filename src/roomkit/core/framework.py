@@ -281,6 +281,9 @@ class RoomKit(
             bus,
             parts.streams,
             pipeline.write_records,
+            self.publish_typing,
+            parts.timeline,
+            parts.guard,
         )
         self._channel_desk = ChannelDesk(parts.registry, bindings, parts.sender, bus, host)
         self._hook_desk = HookDesk(parts.hooks, identifier, bus, receipts)

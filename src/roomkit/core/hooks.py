@@ -126,6 +126,7 @@ class SyncPipelineResult:
     observations: list[Observation] = field(default_factory=list)
     hook_errors: list[dict[str, str]] = field(default_factory=list)
     failures: list[HookFailure] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,7 @@ class HookEngine:
                     answer = await bounded(_awaited(answer), hook.timeout)
                 if answer is _ALLOWED:
                     continue
-                _check_answer(answer, trigger)
+                _check_answer(answer, trigger, type(result.event))
                 ended = _apply(result, hook.registration, answer)
             except asyncio.CancelledError as exc:
                 if not cancelled_from_within():
@@ -415,14 +416,14 @@ def _warn_if_idle(hook: HookRegistration) -> None:
 _PAYLOADS: dict[str, type] = {"event": RoomEvent, "text": str}
 
 
-def _check_answer(answer: Any, trigger: str) -> None:
-    """Raise TypeError unless ``answer`` is a decision with the trigger's payload."""
+def _check_answer(answer: Any, trigger: str, given: type) -> None:
+    """Raise TypeError unless ``answer`` is a decision with the trigger's payload (or its like)."""
     if not isinstance(answer, HookResult):
         raise TypeError(f"expected HookResult, got {type(answer).__name__}")
     if answer.action == "modify":
         spec = HOOK_SPECS.get(HookTrigger(trigger))
         wanted = _PAYLOADS.get(spec.payload) if spec is not None else None
-        if wanted is not None and not isinstance(answer.event, wanted):
+        if wanted is not None and not isinstance(answer.event, (wanted, given)):
             raise TypeError(f"expected {wanted.__name__}, got {type(answer.event).__name__}")
 
 
@@ -455,6 +456,8 @@ def _apply(result: SyncPipelineResult, hook: HookRegistration, answer: HookResul
         result.tasks.extend(answer.tasks)
     if answer.observations:
         result.observations.extend(answer.observations)
+    if answer.metadata:
+        result.metadata.update(answer.metadata)
     if answer.action == "modify":
         result.event = answer.event
     elif answer.action == "block":

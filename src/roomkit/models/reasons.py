@@ -34,6 +34,7 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"
     EMPTY_MESSAGE = "empty_message"
     NO_RECIPIENT = "no_recipient"
+    NO_SESSION = "no_session"
     AMBIGUOUS = "ambiguous"
     TRANSCODING_FAILED = "transcoding_failed"
     CIRCUIT_OPEN = "circuit_breaker_open"

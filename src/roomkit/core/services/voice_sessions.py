@@ -6,6 +6,7 @@ what they promise is known.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit.exceptions import (
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from roomkit.core.services.rooms import Rooms
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import AudioContent
+
+ENDED_KNOWN = 10_000
+"""So many ended sessions are remembered, so that their end is told once."""
 
 
 class SpeechToText(Protocol):
@@ -114,13 +118,17 @@ class VoiceSessions:
         self._rooms = rooms
         self._bindings = bindings
         self._bus = bus
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def _require_backend(self) -> AudioBackend:
-        if self.backend is None:
+    def _require_backend(self, channel_id: str) -> AudioBackend:
+        """Return the kit's backend, else the channel's own."""
+        channel = self._registry.channels.get(channel_id)
+        backend: AudioBackend | None = self.backend or getattr(channel, "backend", None)
+        if backend is None:
             raise VoiceBackendNotConfiguredError(
                 "no voice backend is configured; pass one with RoomKit(voice=...)"
             )
-        return self.backend
+        return backend
 
     def _session_channel(self, channel_id: str) -> SessionChannel | None:
         channel: Any = self._registry.channels.get(channel_id)
@@ -138,7 +146,7 @@ class VoiceSessions:
         metadata: dict[str, Any] | None,
     ) -> Any:
         """Open a session and bind it to the room's voice channel."""
-        backend = self._require_backend()
+        backend = self._require_backend(channel_id)
         await self._rooms.require(room_id)
         channel = self._session_channel(channel_id)
         if channel is None:
@@ -150,12 +158,17 @@ class VoiceSessions:
         return session
 
     async def disconnect(self, session: Any) -> None:
-        """End a session."""
-        backend = self._require_backend()
+        """End a session; again tells nobody."""
+        backend = self._require_backend(session.channel_id)
         channel = self._session_channel(session.channel_id)
         if channel is not None:
             channel.unbind_session(session)
         await backend.disconnect(session)
+        if session.id in self._ended:
+            return
+        self._ended[session.id] = None
+        while len(self._ended) > ENDED_KNOWN:
+            self._ended.popitem(last=False)
         await self._tell(Told.VOICE_DISCONNECTED, session)
 
     async def connect_live(
@@ -185,13 +198,13 @@ class VoiceSessions:
     async def transcribe(self, audio: AudioContent) -> str:
         """Return what is said in a recording."""
         if self.stt is None:
-            raise VoiceNotConfiguredError("no speech-to-text is configured: RoomKit(stt=...)")
+            raise VoiceNotConfiguredError("No STT provider is configured: RoomKit(stt=...)")
         return await self.stt.transcribe(audio)
 
     async def synthesize(self, text: str, voice: str | None) -> AudioContent:
         """Return a text as a recording."""
         if self.tts is None:
-            raise VoiceNotConfiguredError("no text-to-speech is configured: RoomKit(tts=...)")
+            raise VoiceNotConfiguredError("No TTS provider is configured: RoomKit(tts=...)")
         return await self.tts.synthesize(text, voice=voice)
 
     async def _tell(self, event_type: Told, session: Any) -> None:
