@@ -18,7 +18,7 @@ ARGS ?=
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
 
 .PHONY: help install lint fix format format-check typecheck imports security deps spelling \
-	checks test test-3.13 test-lowest smoke coverage all demo bench soak docs docs-serve build clean distclean
+	checks test test-3.13 test-lowest test-fastrtc smoke coverage all demo bench soak docs docs-serve build clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of
 test-lowest: ## Run the providers' tests against the oldest releases the extras promise (ARGS=ai: one group)
 	@scripts/lowest.sh $(ARGS)
 
+test-fastrtc: ## Run the tests of the FastRTC backend in an environment of their own
+	@scripts/fastrtc.sh $(ARGS)
+
 smoke: .venv/.stamp ## Install without extras somewhere else and run the quick start there
 	@scripts/smoke.sh
 
@@ -118,4 +121,4 @@ clean: ## Remove what builds, tests and checks leave behind
 		-exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## Also remove the environments
-	rm -rf .venv .venv313 .venvlow .tools uv.lock
+	rm -rf .venv .venv313 .venvlow .venvrtc .tools uv.lock

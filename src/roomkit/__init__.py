@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     )
     from roomkit.channels.ai import AIChannel
     from roomkit.channels.base import Channel
+    from roomkit.channels.realtime_voice import RealtimeVoiceChannel
     from roomkit.channels.transport import TransportChannel
+    from roomkit.channels.voice import VoiceChannel
     from roomkit.channels.websocket import WebSocketChannel
     from roomkit.core.circuit_breaker import CircuitBreaker
     from roomkit.core.event_router import EventRouter
@@ -174,69 +176,122 @@ if TYPE_CHECKING:
     from roomkit.store.memory import InMemoryStore
     from roomkit.store.postgres import PostgresStore
     from roomkit.store.sqlite import SQLiteStore
+    from roomkit.voice.audio_frame import AudioFrame
+    from roomkit.voice.backends.base import AudioReceivedCallback, VoiceBackend
+    from roomkit.voice.backends.loopback import LoopbackVoiceBackend
+    from roomkit.voice.backends.mock import MockVoiceBackend
+    from roomkit.voice.backends.twilio import TwilioMediaStream
+    from roomkit.voice.backends.websocket import WebSocketVoiceBackend
+    from roomkit.voice.base import (
+        AudioChunk, BargeInCallback, TranscriptionResult, VoiceCapability, VoiceSession,
+        VoiceSessionState,
+    )
+    from roomkit.voice.events import (
+        BargeInEvent, PartialTranscriptionEvent, SpeakerChangeEvent, TTSCancelledEvent,
+        VADAudioLevelEvent, VADSilenceEvent,
+    )
+    from roomkit.voice.interruption import InterruptionConfig, InterruptionStrategy
+    from roomkit.voice.pipeline.config import AudioPipelineConfig
+    from roomkit.voice.pipeline.denoiser_provider import DenoiserProvider
+    from roomkit.voice.pipeline.diarization_provider import (
+        DiarizationProvider, DiarizationResult,
+    )
+    from roomkit.voice.pipeline.engine import AudioPipeline
+    from roomkit.voice.pipeline.mock import (
+        MockDenoiserProvider, MockDiarizationProvider, MockVADProvider,
+    )
+    from roomkit.voice.pipeline.postprocessor import AudioPostProcessor
+    from roomkit.voice.pipeline.vad_provider import (
+        VADConfig, VADEvent, VADEventType, VADProvider,
+    )
+    from roomkit.voice.realtime.base import RealtimeSession, RealtimeSessionState
+    from roomkit.voice.realtime.events import (
+        RealtimeErrorEvent, RealtimeSpeechEvent, RealtimeToolCallEvent,
+        RealtimeTranscriptionEvent,
+    )
+    from roomkit.voice.realtime.mock import MockRealtimeProvider, MockRealtimeTransport
+    from roomkit.voice.realtime.provider import RealtimeVoiceProvider
+    from roomkit.voice.realtime.transport import RealtimeAudioTransport
+    from roomkit.voice.stt.base import STTProvider
+    from roomkit.voice.stt.mock import MockSTTProvider
+    from roomkit.voice.tts.base import TTSProvider
+    from roomkit.voice.tts.mock import MockTTSProvider
+    from roomkit.voice.turn_detector import TurnDetector
 
 __all__ = [
     "AIChannel", "AIContext", "AIImagePart", "AIMessage", "AIPart", "AIProvider", "AIResponse",
     "AITextPart", "AIThinkingPart", "AITool", "AIToolCall", "AIToolCallPart",
     "AIToolResultPart", "AcceptResult", "Access", "AnthropicAIProvider", "AnthropicConfig",
-    "AudioContent", "BaseSourceProvider", "BotFrameworkTeamsProvider", "Channel",
-    "ChannelBinding", "ChannelCapabilities", "ChannelCategory", "ChannelData",
-    "ChannelDirection", "ChannelMediaType", "ChannelNotFoundError",
-    "ChannelNotRegisteredError", "ChannelOutput", "ChannelType", "CircuitBreaker", "Clock",
-    "CommitOutcomeUnknown", "CompositeContent", "ConfigurationError", "ConflictError",
-    "ContentTranscoder", "ConversationReferenceStore", "ConversationStore", "DeadLetter",
-    "DefaultContentTranscoder", "DefaultInboundRoomRouter", "DeleteContent", "DeleteType",
-    "DeliveryMode", "DeliveryResult", "DeliveryStatus", "DurableStore", "EditContent",
-    "ElasticEmailConfig", "ElasticEmailProvider", "EmailChannel", "EmailProvider",
-    "EmitCallback", "EphemeralCallback", "EphemeralEvent", "EphemeralEventType",
-    "EventContent", "EventRefusedError", "EventRouter", "EventSource", "EventStatus",
-    "EventType", "FacebookMessengerProvider", "FetchedMedia", "ForeignDatabaseError",
-    "FrameworkEvent", "FrameworkEventType", "GeminiAIProvider", "GeminiConfig", "HOOK_SPECS",
-    "HTTPChannel", "HTTPProvider", "HTTPProviderConfig", "HookEngine", "HookExecution",
-    "HookRegistration", "HookResult", "HookSpec", "HookTrigger", "IdentificationStatus",
-    "Identity", "IdentityHookResult", "IdentityNotFoundError", "IdentityResolver",
-    "IdentityResult", "InMemoryConversationReferenceStore", "InMemoryLockManager",
-    "InMemoryRealtime", "InMemoryStore", "InboundMessage", "InboundResult",
-    "InboundRoomRouter", "InjectedEvent", "InvalidInputError", "InvalidMetadataError",
-    "InvalidReturnError", "InvalidTransitionError", "KitClosedError", "KitStats",
-    "LocationContent", "LockCycleError", "LockTimeoutError", "ManualClock", "MediaContent",
-    "MediaFetchError", "MessengerChannel", "MessengerConfig", "MessengerProvider",
-    "MissingDependencyError", "MockAIProvider", "MockEmailProvider", "MockHTTPProvider",
-    "MockIdentityResolver", "MockMessengerProvider", "MockRCSProvider", "MockSMSProvider",
-    "MockTeamsProvider", "MockWhatsAppProvider", "NotFoundError", "Observation",
-    "OpenAIAIProvider", "OpenAIConfig", "Participant", "ParticipantNotFoundError",
-    "ParticipantRole", "ParticipantStatus", "PostgresLockManager", "PostgresStore",
-    "ProviderDeliveryError", "ProviderError", "ProviderResult", "PydanticAIConfig",
-    "PydanticAIProvider", "QueueStats", "RCSChannel", "RCSDeliveryResult", "RCSProvider",
-    "ROOM_TRANSITIONS", "RateLimit", "RealtimeBackend", "Reason", "RedisLockManager",
-    "RedisRealtime", "RetryPolicy", "RichContent", "Room", "RoomClosedError", "RoomContext",
-    "RoomEvent", "RoomKit", "RoomKitError", "RoomLockManager", "RoomNotFoundError",
-    "RoomStatus", "RoomTimers", "SMSChannel", "SMSProvider", "SQLiteStore",
-    "SchemaChangedError", "SchemaTooNewError", "SegmentCount", "SendGridConfig",
-    "SendGridEmailProvider", "SendGridProvider", "Signal", "SinchConfig", "SinchSMSProvider",
-    "SourceAlreadyAttachedError", "SourceHealth", "SourceNotFoundError", "SourceProvider",
-    "SourceStatus", "StoreError", "StoreUnavailableError", "StreamCollector", "StreamDelta",
-    "StreamDone", "StreamEnd", "StreamEvent", "StreamTextDelta", "StreamThinkingDelta",
-    "StreamToolCall", "SystemClock", "SystemContent", "Task", "TaskStatus", "TeamsChannel",
-    "TeamsConfig", "TeamsProvider", "TelnyxConfig", "TelnyxRCSConfig", "TelnyxRCSProvider",
-    "TelnyxSMSProvider", "TemplateContent", "TextContent", "TokenBucketRateLimiter",
-    "TransportChannel", "TwilioConfig", "TwilioRCSConfig", "TwilioRCSProvider",
-    "TwilioSMSProvider", "UnsafeURLError", "VLLMConfig", "VideoContent",
-    "VoiceBackendNotConfiguredError", "VoiceMeUpConfig", "VoiceMeUpMMSAggregator",
-    "VoiceMeUpSMSProvider", "VoiceNotConfiguredError", "WebSocketChannel", "WebhookError",
-    "WebhookHTTPProvider", "WebhookHandler", "WebhookMeta", "WebhookRefused", "WebhookRequest",
-    "WebhookResponse", "WhatsAppChannel", "WhatsAppCloudConfig", "WhatsAppCloudProvider",
-    "WhatsAppPersonalChannel", "WhatsAppPersonalProvider", "WhatsAppProvider",
-    "WrongLoopError", "__version__", "close_stream", "collect_stream",
-    "configure_voicemeup_mms", "count_segments", "create_vllm_provider", "current_delivery",
-    "extract_sms_meta", "fetch_media", "get_agents_md", "get_ai_context", "get_llms_txt",
-    "is_bot_added", "is_valid_phone", "normalize_phone", "opt_keyword", "parse_http_webhook",
-    "parse_messenger_statuses", "parse_messenger_webhook", "parse_sendgrid_events",
-    "parse_sendgrid_inbound", "parse_sinch_webhook", "parse_teams_activity",
-    "parse_teams_webhook", "parse_telnyx_rcs_webhook", "parse_telnyx_webhook",
-    "parse_twilio_rcs_webhook", "parse_twilio_webhook", "parse_voicemeup_webhook",
-    "parse_whatsapp_statuses", "parse_whatsapp_webhook", "split_segments",
-    "verify_http_signature",
+    "AudioChunk", "AudioContent", "AudioFrame", "AudioPipeline", "AudioPipelineConfig",
+    "AudioPostProcessor", "AudioReceivedCallback", "BargeInCallback", "BargeInEvent",
+    "BaseSourceProvider", "BotFrameworkTeamsProvider", "Channel", "ChannelBinding",
+    "ChannelCapabilities", "ChannelCategory", "ChannelData", "ChannelDirection",
+    "ChannelMediaType", "ChannelNotFoundError", "ChannelNotRegisteredError", "ChannelOutput",
+    "ChannelType", "CircuitBreaker", "Clock", "CommitOutcomeUnknown", "CompositeContent",
+    "ConfigurationError", "ConflictError", "ContentTranscoder", "ConversationReferenceStore",
+    "ConversationStore", "DeadLetter", "DefaultContentTranscoder", "DefaultInboundRoomRouter",
+    "DeleteContent", "DeleteType", "DeliveryMode", "DeliveryResult", "DeliveryStatus",
+    "DenoiserProvider", "DiarizationProvider", "DiarizationResult", "DurableStore",
+    "EditContent", "ElasticEmailConfig", "ElasticEmailProvider", "EmailChannel",
+    "EmailProvider", "EmitCallback", "EphemeralCallback", "EphemeralEvent",
+    "EphemeralEventType", "EventContent", "EventRefusedError", "EventRouter", "EventSource",
+    "EventStatus", "EventType", "FacebookMessengerProvider", "FetchedMedia",
+    "ForeignDatabaseError", "FrameworkEvent", "FrameworkEventType", "GeminiAIProvider",
+    "GeminiConfig", "HOOK_SPECS", "HTTPChannel", "HTTPProvider", "HTTPProviderConfig",
+    "HookEngine", "HookExecution", "HookRegistration", "HookResult", "HookSpec", "HookTrigger",
+    "IdentificationStatus", "Identity", "IdentityHookResult", "IdentityNotFoundError",
+    "IdentityResolver", "IdentityResult", "InMemoryConversationReferenceStore",
+    "InMemoryLockManager", "InMemoryRealtime", "InMemoryStore", "InboundMessage",
+    "InboundResult", "InboundRoomRouter", "InjectedEvent", "InterruptionConfig",
+    "InterruptionStrategy", "InvalidInputError", "InvalidMetadataError", "InvalidReturnError",
+    "InvalidTransitionError", "KitClosedError", "KitStats", "LocationContent",
+    "LockCycleError", "LockTimeoutError", "LoopbackVoiceBackend", "ManualClock",
+    "MediaContent", "MediaFetchError", "MessengerChannel", "MessengerConfig",
+    "MessengerProvider", "MissingDependencyError", "MockAIProvider", "MockDenoiserProvider",
+    "MockDiarizationProvider", "MockEmailProvider", "MockHTTPProvider", "MockIdentityResolver",
+    "MockMessengerProvider", "MockRCSProvider", "MockRealtimeProvider",
+    "MockRealtimeTransport", "MockSMSProvider", "MockSTTProvider", "MockTTSProvider",
+    "MockTeamsProvider", "MockVADProvider", "MockVoiceBackend", "MockWhatsAppProvider",
+    "NotFoundError", "Observation", "OpenAIAIProvider", "OpenAIConfig",
+    "PartialTranscriptionEvent", "Participant", "ParticipantNotFoundError", "ParticipantRole",
+    "ParticipantStatus", "PostgresLockManager", "PostgresStore", "ProviderDeliveryError",
+    "ProviderError", "ProviderResult", "PydanticAIConfig", "PydanticAIProvider", "QueueStats",
+    "RCSChannel", "RCSDeliveryResult", "RCSProvider", "ROOM_TRANSITIONS", "RateLimit",
+    "RealtimeAudioTransport", "RealtimeBackend", "RealtimeErrorEvent", "RealtimeSession",
+    "RealtimeSessionState", "RealtimeSpeechEvent", "RealtimeToolCallEvent",
+    "RealtimeTranscriptionEvent", "RealtimeVoiceChannel", "RealtimeVoiceProvider", "Reason",
+    "RedisLockManager", "RedisRealtime", "RetryPolicy", "RichContent", "Room",
+    "RoomClosedError", "RoomContext", "RoomEvent", "RoomKit", "RoomKitError",
+    "RoomLockManager", "RoomNotFoundError", "RoomStatus", "RoomTimers", "SMSChannel",
+    "SMSProvider", "SQLiteStore", "STTProvider", "SchemaChangedError", "SchemaTooNewError",
+    "SegmentCount", "SendGridConfig", "SendGridEmailProvider", "SendGridProvider", "Signal",
+    "SinchConfig", "SinchSMSProvider", "SourceAlreadyAttachedError", "SourceHealth",
+    "SourceNotFoundError", "SourceProvider", "SourceStatus", "SpeakerChangeEvent",
+    "StoreError", "StoreUnavailableError", "StreamCollector", "StreamDelta", "StreamDone",
+    "StreamEnd", "StreamEvent", "StreamTextDelta", "StreamThinkingDelta", "StreamToolCall",
+    "SystemClock", "SystemContent", "TTSCancelledEvent", "TTSProvider", "Task", "TaskStatus",
+    "TeamsChannel", "TeamsConfig", "TeamsProvider", "TelnyxConfig", "TelnyxRCSConfig",
+    "TelnyxRCSProvider", "TelnyxSMSProvider", "TemplateContent", "TextContent",
+    "TokenBucketRateLimiter", "TranscriptionResult", "TransportChannel", "TurnDetector",
+    "TwilioConfig", "TwilioMediaStream", "TwilioRCSConfig", "TwilioRCSProvider",
+    "TwilioSMSProvider", "UnsafeURLError", "VADAudioLevelEvent", "VADConfig", "VADEvent",
+    "VADEventType", "VADProvider", "VADSilenceEvent", "VLLMConfig", "VideoContent",
+    "VoiceBackend", "VoiceBackendNotConfiguredError", "VoiceCapability", "VoiceChannel",
+    "VoiceMeUpConfig", "VoiceMeUpMMSAggregator", "VoiceMeUpSMSProvider",
+    "VoiceNotConfiguredError", "VoiceSession", "VoiceSessionState", "WebSocketChannel",
+    "WebSocketVoiceBackend", "WebhookError", "WebhookHTTPProvider", "WebhookHandler",
+    "WebhookMeta", "WebhookRefused", "WebhookRequest", "WebhookResponse", "WhatsAppChannel",
+    "WhatsAppCloudConfig", "WhatsAppCloudProvider", "WhatsAppPersonalChannel",
+    "WhatsAppPersonalProvider", "WhatsAppProvider", "WrongLoopError", "__version__",
+    "close_stream", "collect_stream", "configure_voicemeup_mms", "count_segments",
+    "create_vllm_provider", "current_delivery", "extract_sms_meta", "fetch_media",
+    "get_agents_md", "get_ai_context", "get_llms_txt", "is_bot_added", "is_valid_phone",
+    "normalize_phone", "opt_keyword", "parse_http_webhook", "parse_messenger_statuses",
+    "parse_messenger_webhook", "parse_sendgrid_events", "parse_sendgrid_inbound",
+    "parse_sinch_webhook", "parse_teams_activity", "parse_teams_webhook",
+    "parse_telnyx_rcs_webhook", "parse_telnyx_webhook", "parse_twilio_rcs_webhook",
+    "parse_twilio_webhook", "parse_voicemeup_webhook", "parse_whatsapp_statuses",
+    "parse_whatsapp_webhook", "split_segments", "verify_http_signature",
 ]
 
 if not TYPE_CHECKING:
@@ -251,7 +306,9 @@ if not TYPE_CHECKING:
         ),
         "roomkit.channels.ai": "AIChannel",
         "roomkit.channels.base": "Channel",
+        "roomkit.channels.realtime_voice": "RealtimeVoiceChannel",
         "roomkit.channels.transport": "TransportChannel",
+        "roomkit.channels.voice": "VoiceChannel",
         "roomkit.channels.websocket": "WebSocketChannel",
         "roomkit.core.circuit_breaker": "CircuitBreaker",
         "roomkit.core.event_router": "EventRouter",
@@ -395,6 +452,43 @@ if not TYPE_CHECKING:
         "roomkit.store.memory": "InMemoryStore",
         "roomkit.store.postgres": "PostgresStore",
         "roomkit.store.sqlite": "SQLiteStore",
+        "roomkit.voice.audio_frame": "AudioFrame",
+        "roomkit.voice.backends.base": "AudioReceivedCallback VoiceBackend",
+        "roomkit.voice.backends.loopback": "LoopbackVoiceBackend",
+        "roomkit.voice.backends.mock": "MockVoiceBackend",
+        "roomkit.voice.backends.twilio": "TwilioMediaStream",
+        "roomkit.voice.backends.websocket": "WebSocketVoiceBackend",
+        "roomkit.voice.base": (
+            "AudioChunk BargeInCallback TranscriptionResult VoiceCapability VoiceSession "
+            "VoiceSessionState "
+        ),
+        "roomkit.voice.events": (
+            "BargeInEvent PartialTranscriptionEvent SpeakerChangeEvent TTSCancelledEvent "
+            "VADAudioLevelEvent VADSilenceEvent "
+        ),
+        "roomkit.voice.interruption": "InterruptionConfig InterruptionStrategy",
+        "roomkit.voice.pipeline.config": "AudioPipelineConfig",
+        "roomkit.voice.pipeline.denoiser_provider": "DenoiserProvider",
+        "roomkit.voice.pipeline.diarization_provider": "DiarizationProvider DiarizationResult",
+        "roomkit.voice.pipeline.engine": "AudioPipeline",
+        "roomkit.voice.pipeline.mock": (
+            "MockDenoiserProvider MockDiarizationProvider MockVADProvider "
+        ),
+        "roomkit.voice.pipeline.postprocessor": "AudioPostProcessor",
+        "roomkit.voice.pipeline.vad_provider": "VADConfig VADEvent VADEventType VADProvider",
+        "roomkit.voice.realtime.base": "RealtimeSession RealtimeSessionState",
+        "roomkit.voice.realtime.events": (
+            "RealtimeErrorEvent RealtimeSpeechEvent RealtimeToolCallEvent "
+            "RealtimeTranscriptionEvent "
+        ),
+        "roomkit.voice.realtime.mock": "MockRealtimeProvider MockRealtimeTransport",
+        "roomkit.voice.realtime.provider": "RealtimeVoiceProvider",
+        "roomkit.voice.realtime.transport": "RealtimeAudioTransport",
+        "roomkit.voice.stt.base": "STTProvider",
+        "roomkit.voice.stt.mock": "MockSTTProvider",
+        "roomkit.voice.tts.base": "TTSProvider",
+        "roomkit.voice.tts.mock": "MockTTSProvider",
+        "roomkit.voice.turn_detector": "TurnDetector",
     }
     # isort: on
     # fmt: on

@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING
 __all__ = [
     "SIMULATORS",
     "AnthropicSimulator",
+    "DeepgramSimulator",
     "ElasticEmailSimulator",
+    "ElevenLabsSimulator",
     "GeminiSimulator",
     "MessengerSimulator",
+    "OpenAIRealtimeSimulator",
     "OpenAISimulator",
     "SendGridSimulator",
     "SentMessage",
@@ -46,11 +49,14 @@ __all__ = [
 
 SIMULATORS = {
     "anthropic": "AnthropicSimulator",
+    "deepgram": "DeepgramSimulator",
+    "elevenlabs": "ElevenLabsSimulator",
     "elasticemail": "ElasticEmailSimulator",
     "gemini": "GeminiSimulator",
     "http": "WebhookSimulator",
     "messenger": "MessengerSimulator",
     "openai": "OpenAISimulator",
+    "openai_realtime": "OpenAIRealtimeSimulator",
     "sendgrid": "SendGridSimulator",
     "sinch": "SinchSimulator",
     "teams": "TeamsSimulator",
@@ -76,11 +82,14 @@ if TYPE_CHECKING:
     )
     from roomkit.simulators._server import served
     from roomkit.simulators.anthropic import AnthropicSimulator
+    from roomkit.simulators.deepgram import DeepgramSimulator
     from roomkit.simulators.elasticemail import ElasticEmailSimulator
+    from roomkit.simulators.elevenlabs import ElevenLabsSimulator
     from roomkit.simulators.gemini import GeminiSimulator
     from roomkit.simulators.http import WebhookSimulator
     from roomkit.simulators.messenger import MessengerSimulator
     from roomkit.simulators.openai import OpenAISimulator
+    from roomkit.simulators.openai_realtime import OpenAIRealtimeSimulator
     from roomkit.simulators.sendgrid import SendGridSimulator
     from roomkit.simulators.sinch import SinchSimulator
     from roomkit.simulators.teams import TeamsSimulator

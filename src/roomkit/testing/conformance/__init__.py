@@ -22,27 +22,45 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 
 __all__ = [
     "ChannelConformance",
+    "DenoiserConformance",
     "DurableStoreConformance",
     "IdentityResolverConformance",
     "InboundRouterConformance",
     "LockManagerConformance",
     "ProviderConformance",
+    "RealtimeClient",
     "RealtimeConformance",
+    "RealtimeProviderConformance",
+    "RealtimeTransportConformance",
+    "STTConformance",
     "Store36Conformance",
     "StoreConformance",
+    "TTSConformance",
+    "VADConformance",
+    "VoiceBackendConformance",
     "WebhookHandlerConformance",
 ]
 
 if TYPE_CHECKING:
     from roomkit.testing.conformance.channel import ChannelConformance
+    from roomkit.testing.conformance.denoiser import DenoiserConformance
     from roomkit.testing.conformance.durable import DurableStoreConformance
     from roomkit.testing.conformance.identity import IdentityResolverConformance
     from roomkit.testing.conformance.locks import LockManagerConformance
     from roomkit.testing.conformance.provider import ProviderConformance
     from roomkit.testing.conformance.realtime import RealtimeConformance
+    from roomkit.testing.conformance.realtime_provider import RealtimeProviderConformance
+    from roomkit.testing.conformance.realtime_transport import (
+        RealtimeClient,
+        RealtimeTransportConformance,
+    )
     from roomkit.testing.conformance.router import InboundRouterConformance
     from roomkit.testing.conformance.store import StoreConformance
     from roomkit.testing.conformance.store36 import Store36Conformance
+    from roomkit.testing.conformance.stt import STTConformance
+    from roomkit.testing.conformance.tts import TTSConformance
+    from roomkit.testing.conformance.vad import VADConformance
+    from roomkit.testing.conformance.voice_backend import VoiceBackendConformance
     from roomkit.testing.conformance.webhook import WebhookHandlerConformance
 else:
     from roomkit._lazy import lazy_exports
@@ -50,6 +68,14 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "RealtimeClient": "roomkit.testing.conformance.realtime_transport",
+            "RealtimeTransportConformance": "roomkit.testing.conformance.realtime_transport",
+            "RealtimeProviderConformance": "roomkit.testing.conformance.realtime_provider",
+            "VoiceBackendConformance": "roomkit.testing.conformance.voice_backend",
+            "DenoiserConformance": "roomkit.testing.conformance.denoiser",
+            "VADConformance": "roomkit.testing.conformance.vad",
+            "TTSConformance": "roomkit.testing.conformance.tts",
+            "STTConformance": "roomkit.testing.conformance.stt",
             "ChannelConformance": "roomkit.testing.conformance.channel",
             "DurableStoreConformance": "roomkit.testing.conformance.durable",
             "IdentityResolverConformance": "roomkit.testing.conformance.identity",

@@ -1,0 +1,470 @@
+"""Speech to speech with OpenAI's Realtime API, over a WebSocket.
+
+The vendor ends a session after 60 minutes, and networks end them earlier: a link that is lost
+is opened again, a bounded number of times, and told what was said so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from roomkit._aio import TaskSet, bounded, cancel_and_wait
+from roomkit._clock import SystemClock
+from roomkit._http import quiet_loggers
+from roomkit._lazy import require
+from roomkit._logging import ids
+from roomkit.exceptions import InvalidInputError, ProviderError
+from roomkit.providers.openai._realtime_events import (
+    RATE,
+    Dialogue,
+    Event,
+    Protocol,
+    Settings,
+    Told,
+    session_update,
+)
+from roomkit.voice.realtime._rates import converter
+from roomkit.voice.realtime.base import RealtimeSession, RealtimeSessionState
+from roomkit.voice.realtime.provider import CallbackRealtimeProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from websockets.asyncio.client import ClientConnection
+
+    from roomkit._clock import Clock
+
+logger = logging.getLogger("roomkit.providers.openai.realtime")
+
+DEFAULT_REALTIME_MODEL = "gpt-realtime-2.1"
+"""The model of a provider that was given none; the vendor's current family."""
+
+_ENDPOINT = "wss://api.openai.com/v1/realtime"
+_BASE = re.compile(r"(https?|wss?)://[^/?#@\s]+/?", re.ASCII | re.IGNORECASE)
+_PERMANENT = frozenset({400, 401, 403, 404})
+_LONGEST_FRAME = 16 * 1024 * 1024
+_OPEN_SECONDS = 10.0
+_CONFIGURE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
+_HEALTHY_SECONDS = 60.0
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 4.0
+
+
+class _Link:
+    """One session's way to the server, over however many connections."""
+
+    def __init__(self, session: RealtimeSession, settings: Settings, dialogue: Dialogue) -> None:
+        self.session = session
+        self.settings = settings
+        self.dialogue = dialogue
+        self.ws: ClientConnection | None = None
+        self.runner: asyncio.Task[Any] | None = None
+        self.ready = False
+        self.closing = False
+        self.since = 0.0
+        self.attempts = 0
+        self.hear: Callable[[bytes], bytes] | None = None
+        self.speak: Callable[[bytes], bytes] | None = None
+        self.answer: asyncio.Future[ProviderError | None] | None = None
+
+    def settle(self, error: ProviderError | None) -> bool:
+        """Answer who waits for the server to take the settings; False when nobody does."""
+        waiting, self.answer = self.answer, None
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(error)
+        return True
+
+
+class OpenAIRealtimeProvider(CallbackRealtimeProvider):
+    """A GPT that hears and speaks.
+
+    Audio is converted between the session's rates and the vendor's 24 kHz. A link that is lost
+    is opened again up to ``max_reconnects`` times, after 0.5, 1, 2 and then 4 seconds; the
+    state is CONNECTING meanwhile, what was said is told again (the newest 20 messages), and an
+    answer that was cut off is asked for again. When that fails ``on_error`` is told
+    ``connection_closed`` and the state is ENDED.
+
+    ``provider_config`` may hold ``turn_detection`` (the vendor's object, or its type),
+    ``transcription_model``, ``transcription_language``, ``noise_reduction``, ``speed``,
+    ``max_output_tokens``, ``tool_choice``, and ``session``, which is merged in last.
+
+    Args:
+        api_key: The key from the vendor's console.
+        model: The model.
+        base_url: The whole URL of another server's endpoint, without the model.
+        api_base: Scheme, host and port to use instead; the path stays.
+        protocol: ``beta`` for servers that still speak the older form; the vendor's does not.
+        max_reconnects: Attempts to open a lost link again; a link that lasted a minute starts
+            the count anew. 0: none.
+        clock: What pauses and positions are measured with.
+
+    Raises:
+        InvalidInputError: A URL, the protocol or the count makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        model: str = DEFAULT_REALTIME_MODEL,
+        base_url: str | None = None,
+        api_base: str | None = None,
+        protocol: Protocol = "ga",
+        max_reconnects: int = 3,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__()
+        if protocol not in ("ga", "beta") or max_reconnects < 0:
+            raise InvalidInputError("protocol is 'ga' or 'beta', max_reconnects not negative")
+        self._api_key = api_key
+        self._url = endpoint(base_url, api_base, model)
+        self._protocol: Protocol = protocol
+        self._max_reconnects = max_reconnects
+        self._clock = clock or SystemClock()
+        self._connections: dict[str, _Link] = {}
+        self._tasks = TaskSet("openai_rt")
+
+    @property
+    def name(self) -> str:
+        """``OpenAIRealtimeProvider``."""
+        return "OpenAIRealtimeProvider"
+
+    async def connect(
+        self,
+        session: RealtimeSession,
+        *,
+        system_prompt: str | None = None,
+        voice: str | None = None,
+        tools: list[dict[str, Any]] | None = None,
+        temperature: float | None = None,
+        input_sample_rate: int = 16000,
+        output_sample_rate: int = 24000,
+        server_vad: bool = True,
+        provider_config: dict[str, Any] | None = None,
+    ) -> None:
+        """Open the session's link and configure it; see ``RealtimeVoiceProvider.connect``.
+
+        Raises:
+            MissingDependencyError: websockets is not installed.
+            InvalidInputError: The session is connected already.
+            ProviderError: The server cannot be reached, or refuses the key, the model or a
+                setting.
+        """
+        require("websockets.asyncio.client", user=self.name, extra="realtime-openai",
+                dist="websockets")  # fmt: skip
+        if session.id in self._connections:
+            raise InvalidInputError(f"session {session.id!r} is connected already")
+        settings = Settings(
+            system_prompt, voice, tools, temperature, server_vad, dict(provider_config or {})
+        )
+        dialogue = Dialogue(self._clock.monotonic, settings, self._protocol, session.id)
+        link = self._connections[session.id] = _Link(session, settings, dialogue)
+        if input_sample_rate != RATE:
+            link.hear = converter(input_sample_rate, RATE)
+        if output_sample_rate != RATE:
+            link.speak = converter(RATE, output_sample_rate)
+        try:
+            await self._open(link)
+            link.ready = True
+            answer = link.answer = asyncio.get_running_loop().create_future()
+            link.runner = self._tasks.start(self._run(link), name=f"openai_rt_recv:{session.id}")
+            await asyncio.wait((answer,), timeout=_CONFIGURE_SECONDS)
+            # A server that never says it took the settings is believed.
+            link.answer = None
+            if answer.done() and (error := answer.result()) is not None:
+                raise error
+        except BaseException:
+            await self._shut(link)
+            session.state = RealtimeSessionState.ENDED
+            raise
+        if session.id in self._connections:
+            session.state = RealtimeSessionState.ACTIVE
+
+    # -- the link ------------------------------------------------------------------------
+
+    async def _open(self, link: _Link) -> None:
+        """Open a connection and send the settings."""
+        quiet_loggers()
+        client = require("websockets.asyncio.client", user=self.name, extra="realtime-openai")
+        headers = {"Authorization": f"Bearer {self._api_key}"}
+        if self._protocol == "beta":
+            headers["OpenAI-Beta"] = "realtime=v1"
+        try:
+            ws = await client.connect(
+                self._url,
+                additional_headers=headers,
+                compression=None,
+                max_size=_LONGEST_FRAME,
+                open_timeout=_OPEN_SECONDS,
+                close_timeout=_CLOSE_SECONDS,
+            )
+        except Exception as exc:  # noqa: BLE001 - whatever the library raises: there is no link
+            raise self._unreachable(exc) from None
+        if link.closing:
+            await self._close_ws(ws)
+            return
+        link.ws, link.since = ws, self._clock.monotonic()
+        # A server that closes at once says why before it does: the listener hears it.
+        await self._send(link, session_update(link.settings, self._protocol))
+
+    def _unreachable(self, exc: Exception) -> ProviderError:
+        """Return what a failed handshake comes to; its own text may quote the key."""
+        logger.debug("no link: %s", type(exc).__name__)
+        status = getattr(getattr(exc, "response", None), "status_code", None)
+        what = type(exc).__name__ if status is None else f"HTTP {status}"
+        return ProviderError(
+            f"OpenAI's Realtime API cannot be reached ({what}); check key, model and network",
+            retryable=status not in _PERMANENT,
+            provider="openai",
+            status_code=status,
+        )
+
+    async def _run(self, link: _Link) -> None:
+        """Listen until the session ends, over as many connections as it takes."""
+        while True:
+            await self._receive(link)
+            if link.closing:
+                return
+            lost = ProviderError(
+                "OpenAI closed the connection at once", retryable=True, provider="openai"
+            )
+            if link.settle(lost):
+                return
+            if not await self._reopen(link):
+                await self._lost(link)
+                return
+
+    async def _receive(self, link: _Link) -> None:
+        ws = link.ws
+        if ws is None:
+            return
+        try:
+            async for frame in ws:
+                event = _parsed(frame)
+                if event is not None:
+                    await self._handle_server_event(link.session, event)
+                if link.dialogue.expired:
+                    break
+        except Exception as exc:
+            logger.debug("the link broke", exc_info=exc)
+        link.ws, link.ready = None, False
+        await self._close_ws(ws)
+
+    async def _handle_server_event(self, session: RealtimeSession, event: Event) -> None:
+        """Tell the callbacks what an event means, and send what it makes necessary."""
+        link = self._connections.get(session.id)
+        if link is None:
+            return
+        dialogue = link.dialogue
+        told = dialogue.take(event)
+        session.provider_session_id = dialogue.vendor_id or session.provider_session_id
+        if dialogue.configured:
+            link.settle(None)
+        await self._flush(link)
+        for what in told:
+            await self._pass_on(link, what)
+
+    async def _pass_on(self, link: _Link, told: Told) -> None:
+        kind, *values = told
+        if link.closing:
+            return
+        if kind == "error":
+            refused = ProviderError(
+                f"OpenAI refuses the session ({values[0]}); check its settings",
+                provider="openai",
+                error_type=values[0],
+            )
+            if link.settle(refused):
+                logger.debug("the settings were refused: %s", values[1])
+                return
+        if kind == "audio" and link.speak is not None:
+            values = [link.speak(values[0])]
+            if not values[0]:
+                return
+        await self._tell(kind, link.session, *values)
+
+    async def _reopen(self, link: _Link) -> bool:
+        """Open a lost link again; False when it stays lost."""
+        session = link.session
+        session.state = RealtimeSessionState.CONNECTING
+        extra = ids(session_id=session.id)
+        logger.warning("the link to the model was lost", extra=extra)
+        for told in link.dialogue.link_lost():
+            await self._pass_on(link, told)
+        if self._clock.monotonic() - link.since >= _HEALTHY_SECONDS:
+            link.attempts = 0
+        while link.attempts < self._max_reconnects and not link.closing:
+            delay = min(_FIRST_DELAY * 2**link.attempts, _LONGEST_DELAY)
+            link.attempts += 1
+            await self._clock.sleep(delay)
+            try:
+                await self._open(link)
+                await self._send_all(link, link.dialogue.opening())
+            except ProviderError as exc:
+                logger.warning("attempt %d failed", link.attempts, extra=extra)
+                if not exc.retryable:
+                    return False
+                continue
+            if link.ws is None or link.closing:
+                continue
+            link.ready = True
+            session.state = RealtimeSessionState.ACTIVE
+            logger.info("the link to the model is back", extra=extra)
+            await self._flush(link)
+            return True
+        return False
+
+    async def _lost(self, link: _Link) -> None:
+        """Give a session up and say so."""
+        session = link.session
+        if self._connections.get(session.id) is link:
+            del self._connections[session.id]
+        if link.closing:
+            return
+        session.state = RealtimeSessionState.ENDED
+        await self._tell(
+            "error",
+            session,
+            "connection_closed",
+            f"the link to the model was lost, and {link.attempts} attempts did not bring it back",
+        )
+
+    async def _flush(self, link: _Link) -> None:
+        """Send what the dialogue wants to say; without a connection it waits."""
+        outbox = link.dialogue.outbox
+        # A new link is first told the conversation so far.
+        while outbox and link.ready:
+            await self._send(link, outbox.popleft())
+
+    async def _send_all(self, link: _Link, events: list[Event]) -> None:
+        for event in events:
+            await self._send(link, event)
+
+    async def _send(self, link: _Link, event: Event) -> None:
+        ws = link.ws
+        if ws is None:
+            return
+        try:
+            await ws.send(json.dumps(event))
+        except Exception as exc:
+            # The listener finds out as well, and opens a new link.
+            logger.debug("sending failed", exc_info=exc)
+
+    async def _close_ws(self, ws: ClientConnection) -> None:
+        try:
+            await bounded(ws.close(), 2 * _CLOSE_SECONDS)
+        except Exception as exc:
+            logger.debug("a link was not closed properly", exc_info=exc)
+
+    async def _shut(self, link: _Link) -> None:
+        """End a link for good."""
+        link.closing = True
+        if self._connections.get(link.session.id) is link:
+            del self._connections[link.session.id]
+        link.settle(None)
+        ws, link.ws = link.ws, None
+        try:
+            if ws is not None:
+                await self._close_ws(ws)
+        finally:
+            if link.runner is not None and link.runner is not asyncio.current_task():
+                await cancel_and_wait([link.runner], _CLOSE_SECONDS)
+
+    # -- what we say ---------------------------------------------------------------------
+
+    async def send_audio(self, session: RealtimeSession, audio: bytes) -> None:
+        """Let the model hear PCM at the session's input rate; without a link it is dropped."""
+        link = self._connections.get(session.id)
+        if link is None or not link.ready:
+            return
+        heard = audio if link.hear is None else link.hear(audio)
+        if heard:
+            data = base64.b64encode(heard).decode("ascii")
+            await self._send(link, {"type": "input_audio_buffer.append", "audio": data})
+
+    async def commit_audio(self, session: RealtimeSession) -> None:
+        """End the caller's turn, for sessions without turn detection; the model answers."""
+        link = self._connections.get(session.id)
+        if link is not None and link.ready:
+            await self._send(link, {"type": "input_audio_buffer.commit"})
+            link.dialogue.ask()
+            await self._flush(link)
+
+    async def inject_text(
+        self, session: RealtimeSession, text: str, *, role: str = "user"
+    ) -> None:
+        """Tell the model something in writing; it answers after the answer in flight."""
+        link = self._connections.get(session.id)
+        if link is not None:
+            link.dialogue.say(role if role == "system" else "user", text)
+            await self._flush(link)
+
+    async def submit_tool_result(
+        self, session: RealtimeSession, call_id: str, result: str
+    ) -> None:
+        """Give the model a result; with the last one of several it answers."""
+        link = self._connections.get(session.id)
+        if link is not None:
+            link.dialogue.give(call_id, result)
+            await self._flush(link)
+
+    async def interrupt(self, session: RealtimeSession) -> None:
+        """Stop the answer in flight, and tell the server how much of it was heard."""
+        link = self._connections.get(session.id)
+        if link is not None:
+            link.dialogue.stop()
+            await self._flush(link)
+
+    async def disconnect(self, session: RealtimeSession) -> None:
+        """End a session's link; no callback is told. Again does nothing."""
+        link = self._connections.get(session.id)
+        if link is not None:
+            try:
+                await self._shut(link)
+            finally:
+                session.state = RealtimeSessionState.ENDED
+
+    async def close(self) -> None:
+        """End every link. Idempotent."""
+        for link in list(self._connections.values()):
+            await self.disconnect(link.session)
+        await self._tasks.cancel(but=(asyncio.current_task(),), timeout=_CLOSE_SECONDS)
+
+
+def endpoint(base_url: str | None, api_base: str | None, model: str) -> str:
+    """Return the URL to connect to.
+
+    Raises:
+        InvalidInputError: It would be none.
+    """
+    if api_base is not None and _BASE.fullmatch(api_base) is None:
+        raise InvalidInputError("api_base is scheme, host and port, such as https://proxy:8443")
+    parts = urlsplit(base_url or _ENDPOINT)
+    scheme, host = parts.scheme, parts.netloc
+    if api_base is not None:
+        given = urlsplit(api_base)
+        scheme, host = given.scheme, given.netloc
+    scheme = {"http": "ws", "https": "wss"}.get(scheme, scheme)
+    if scheme not in ("ws", "wss") or not host:
+        raise InvalidInputError("base_url must be a ws:// or wss:// URL")
+    query = parts.query
+    if "model" not in dict(parse_qsl(query)):
+        query = "&".join(filter(None, (query, f"model={quote(model, safe='')}")))
+    return urlunsplit((scheme, host, parts.path, query, ""))
+
+
+def _parsed(frame: str | bytes) -> Event | None:
+    try:
+        event = json.loads(frame)
+    except (ValueError, RecursionError):
+        logger.warning("a frame of the server is no JSON")
+        return None
+    return event if isinstance(event, dict) else None
