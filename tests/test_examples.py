@@ -120,6 +120,12 @@ OUTCOMES = {
         "delivered by sms",
         "read by rcs",
     ],
+    "realtime_openai": [
+        "called: opening_hours {'day': 'Monday'}",
+        "assistant: On Monday we open at nine.",
+        "the link is back",
+        "assistant: You're welcome.",
+    ],
     "reactions": ["score: {'party': 2}"],
     "read_receipts": ["unread: [3, 1, 0]", "receipt: bob read message 1"],
     "rich_content_buttons": ["buttons in the browser: Yes, No", "Answer YES or NO."],
@@ -156,6 +162,15 @@ OUTCOMES = {
         "reaction: \U0001f44d",
         "a token for another bot: 401",
     ],
+    "voice_deepgram": ["final:   Do you open on Sundays?", "connections: 2"],
+    "voice_elevenlabs": ["refused: quota_exceeded retry: False", "while it is written: 2.1 s"],
+    "voice_loopback": ["heard of the answer: 750 ms of 2000", "recording: 2700 ms"],
+    "voice_room": ["the caller spoke over the answer", "heard of the first answer: We open at"],
+    "voice_twilio_call": ["key 0 after 500 ms, stopped: True", "without a signature: 4401"],
+    "voice_websocket": [
+        "interrupted: True after 1000 ms of 10000",
+        "the stranger was closed with 4401",
+    ],
     "websocket_chat": [
         "bob heard ana: Hello Bob!",
         "ana saw that bob types",
@@ -182,8 +197,9 @@ OUTCOMES = {
 
 
 _VENDORS = (
-    "ANTHROPIC", "ELASTICEMAIL", "GEMINI", "GOOGLE", "HTTP_WEBHOOK", "MESSENGER", "OPENAI",
-    "SENDGRID", "SINCH", "TEAMS", "TELNYX", "TWILIO", "VLLM", "VOICEMEUP", "WHATSAPP",
+    "ANTHROPIC", "DEEPGRAM", "ELASTICEMAIL", "ELEVENLABS", "GEMINI", "GOOGLE", "HTTP_WEBHOOK",
+    "MESSENGER", "OPENAI", "SENDGRID", "SINCH", "TEAMS", "TELNYX", "TWILIO", "VLLM",
+    "VOICEMEUP", "WHATSAPP",
 )  # fmt: skip
 
 

@@ -173,7 +173,7 @@ class TestNames:
         assert {name for name in quoted - _VENDORS_WORDS if not exists(name)} == set()
 
 
-_VENDORS_WORDS = frozenset({"AdaptiveCard", "BotNotInConversationRoster"})
+_VENDORS_WORDS = frozenset({"AdaptiveCard", "BotNotInConversationRoster", "WebSocket"})
 """What vendors call things; it looks like one of our names."""
 
 
@@ -185,7 +185,25 @@ def exists(name: str) -> bool:
         "roomkit.asgi",
         "roomkit.simulators",
         "roomkit.sources",
+        "roomkit.providers.openai.realtime",
         "roomkit.testing",
+        "roomkit.voice",
+        "roomkit.voice.base",
+        "roomkit.voice.dtmf",
+        "roomkit.voice.events",
+        "roomkit.voice.interruption",
+        "roomkit.voice.pipeline",
+        "roomkit.voice.realtime",
+        "roomkit.voice.realtime.ws_transport",
+        "roomkit.voice.recording",
+        "roomkit.voice.turn_detector",
+        "roomkit.voice.stt.deepgram",
+        "roomkit.voice.tts.elevenlabs",
+        "roomkit.voice.backends.fastrtc",
+        "roomkit.voice.backends.loopback",
+        "roomkit.voice.backends.mock",
+        "roomkit.voice.backends.twilio",
+        "roomkit.voice.backends.websocket",
         "roomkit.testing.conformance",
         "roomkit.channels.host",
         "roomkit.store.commit",
