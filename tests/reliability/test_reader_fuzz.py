@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 1024 * 1024
-SLOW = 2.0
+SLOW = 10.0
 """CPU seconds no reader may need for a megabyte, however busy the machine."""
 
 every = pytest.mark.parametrize("reader", READERS, ids=str)
