@@ -18,6 +18,8 @@ ARGS ?=
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
 # Python's own way to watch lines costs a tenth of tracing them.
 MEASURING := $(if $(COV),COVERAGE_CORE=sysmon)
+# What attacks stores and readers for minutes, and what runs programs one by one.
+LONG_ONES := tests/reliability tests/processes tests/docs tests/test_examples.py
 
 .PHONY: help install lint fix format format-check typecheck imports security deps spelling \
 	checks test test-3.13 test-lowest test-fastrtc smoke coverage all demo bench soak docs docs-serve build clean distclean
@@ -79,8 +81,8 @@ checks: lint format-check typecheck imports security deps spelling ## All checks
 test: .venv/.stamp ## Run the tests (ARGS="-k name" selects, COV=1 measures)
 	$(MEASURING) $(PYTHON) -m pytest -n $(JOBS) $(COVERAGE) $(ARGS)
 
-test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of their own
-	.venv313/bin/python -m pytest -n $(JOBS) $(ARGS)
+test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of their own (SHORT=1: without the long attacks)
+	.venv313/bin/python -m pytest -n $(JOBS) $(if $(SHORT),$(LONG_ONES:%=--ignore=%)) $(ARGS)
 
 test-lowest: ## Run the providers' tests against the oldest releases the extras promise (ARGS=ai: one group)
 	@scripts/lowest.sh $(ARGS)
