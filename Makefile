@@ -16,8 +16,6 @@ JOBS ?= auto
 ARGS ?=
 # COV=1 turns a test run into a measured one; the floor is fail_under in pyproject.toml.
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
-# Python's own way to watch lines costs a tenth of tracing them.
-MEASURING := $(if $(COV),COVERAGE_CORE=sysmon)
 # What attacks stores and readers for minutes, and what runs programs one by one.
 LONG_ONES := tests/reliability tests/processes tests/docs tests/test_examples.py
 
@@ -79,7 +77,7 @@ checks: lint format-check typecheck imports security deps spelling ## All checks
 # --- Tests ----------------------------------------------------------------------------------
 
 test: .venv/.stamp ## Run the tests (ARGS="-k name" selects, COV=1 measures)
-	$(MEASURING) $(PYTHON) -m pytest -n $(JOBS) $(COVERAGE) $(ARGS)
+	$(PYTHON) -m pytest -n $(JOBS) $(COVERAGE) $(ARGS)
 
 test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of their own (SHORT=1: without the long attacks)
 	.venv313/bin/python -m pytest -n $(JOBS) $(if $(SHORT),$(LONG_ONES:%=--ignore=%)) $(ARGS)
