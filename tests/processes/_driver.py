@@ -248,14 +248,22 @@ class Fleet:
             "ledger": str(self.ledger),
             "log": str(self.folder / "workers.log"),
         }
-        pid, sock = self.nursery.fork(config)
-        worker = Worker(pid)
-        self.workers.append(worker)
-        try:
-            await worker.connect(sock)
-        except WorkerGone:
-            raise AssertionError(f"a worker did not start:\n{self.log_text()}") from None
-        return worker
+        again = False
+        while True:
+            pid, sock = self.nursery.fork(config)
+            worker = Worker(pid)
+            self.workers.append(worker)
+            try:
+                await worker.connect(sock)
+            except WorkerGone:
+                # What a worker does wrong is in the log. One that was ended from outside before
+                # it could say anything, seen once on a busy machine, is started anew.
+                if again or self.log_text():
+                    text = f"a worker did not start:\n{self.log_text()}"
+                    raise AssertionError(text) from None
+                again = True
+            else:
+                return worker
 
     def log_text(self) -> str:
         """Return the end of what the workers logged."""
