@@ -223,6 +223,31 @@ class TestDecisions:
         assert result.allowed
         assert text(result.event) == "hi!!"
 
+    async def test_a_payload_may_be_replaced_by_its_like(self) -> None:
+        """Where a text trigger carries more than a text, a gate may return either."""
+
+        class Line(list[str]):
+            """Stands for an event of the voice layer."""
+
+        async def like(payload: Any, context: RoomContext) -> HookResult:
+            return HookResult.modify(Line(["clean"]))
+
+        engine = HookEngine()
+        trigger = HookTrigger.ON_TRANSCRIPTION
+        engine.register(HookRegistration(trigger, SYNC, like))
+
+        changed = await engine.run_sync_hooks(ROOM, trigger, Line(["raw"]), CONTEXT)
+        assert changed.event == ["clean"]
+        refused = await engine.run_sync_hooks(ROOM, trigger, "raw", CONTEXT)
+        assert (refused.event, len(refused.failures)) == ("raw", 1)
+
+    async def test_metadata_adds_up(self) -> None:
+        """What gates leave in their results reaches whoever asked them."""
+        engine = HookEngine()
+        engine.register(gate("one", [], HookResult(action="allow", metadata={"a": 1, "b": 1})))
+        engine.register(gate("two", [], HookResult(action="allow", metadata={"b": 2})))
+        assert (await ask(engine)).metadata == {"a": 1, "b": 2}
+
     async def test_effects_add_up_also_of_the_one_that_blocks(self) -> None:
         engine = HookEngine()
 

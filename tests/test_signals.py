@@ -125,6 +125,24 @@ class TestInward:
             assert after.content == TextContent(body="hello")
             assert after.metadata["edited"] is True
 
+    async def test_an_edit_names_its_target_by_the_vendors_id_only(self) -> None:
+        """Another event named in the content is left alone."""
+        async with RoomKit() as kit:
+            event = await opened(kit, Vendor())
+            other = await kit.process_inbound(
+                InboundMessage(
+                    channel_id="phone", sender_id=CUSTOMER, content=TextContent(body="other")
+                )
+            )
+            assert other.event is not None
+            misled = EditContent(
+                target_event_id=other.event.id, new_content=TextContent(body="hello")
+            )
+            await kit.process_signal(signal(EventType.EDIT, "in-1", content=misled))
+            stored = {e.id: e.content for e in await kit.get_timeline(event.room_id)}
+            assert stored[event.id] == TextContent(body="hello")
+            assert stored[other.event.id] == TextContent(body="other")
+
     async def test_a_revoke_deletes_it(self) -> None:
         """A revoke marks the sender's message deleted."""
         async with RoomKit() as kit:

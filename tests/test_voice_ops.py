@@ -131,6 +131,27 @@ class TestSessions:
                 ("voice_disconnected", ROOM, "voice", data),
             ]
 
+    async def test_an_end_is_told_once(self) -> None:
+        """A backend that reports the end, and a program that ends it too, are one end."""
+        async with RoomKit(voice=Backend([])) as kit:
+            await open_room(kit, VoiceLike([]))
+            ears = Ears(kit)
+            session = await kit.connect_voice(ROOM, "pat", "voice")
+            await kit.disconnect_voice(session)
+            await kit.disconnect_voice(session)
+            assert [e.type for e in ears.heard] == ["voice_connected", "voice_disconnected"]
+
+    async def test_the_channels_own_backend(self) -> None:
+        """It serves where the kit has none."""
+        log: list[Any] = []
+        async with RoomKit() as kit:
+            channel = VoiceLike(log)
+            vars(channel)["backend"] = Backend(log)
+            await open_room(kit, channel)
+            session = await kit.connect_voice(ROOM, "pat", "voice")
+            await kit.disconnect_voice(session)
+            assert [step[0] for step in log] == ["connect", "bind", "unbind", "disconnect"]
+
     async def test_metadata_by_position(self) -> None:
         log: list[Any] = []
         async with RoomKit(voice=Backend(log)) as kit:

@@ -37,7 +37,9 @@ class Halves(WebhookHandler):
     def read(self, request: WebhookRequest) -> list[WebhookItem]:
         body = json.loads(request.body)
         metadata: dict[str, Any] = {"kept": True}
-        if "wait" in body:
+        if body.get("wait") == "soon":
+            metadata[ACCEPT_NOT_BEFORE] = "soon"
+        elif "wait" in body:
             due = self._clock.now() + timedelta(seconds=body["wait"])
             metadata[ACCEPT_NOT_BEFORE] = due.isoformat()
         if "replace" in body:
@@ -130,6 +132,12 @@ class TestInMemory:
             assert await served.post(f"k-{number}", f"half {number}", wait=8) == 200
         assert await said(served.kit) == ["half 1000"]
         await served.app.shutdown(drain_timeout=0.0)
+
+    async def test_a_time_that_is_none(self) -> None:
+        """A reader's mistake is answered like any wrong shape, and nothing is kept."""
+        served = Served()
+        assert await served.post("k", "half", wait="soon") == 400
+        assert await said(served.kit) == []
 
     async def test_the_second_half_alone(self) -> None:
         """There is nothing to replace: it is a message."""

@@ -311,3 +311,12 @@ class TestReading:
             assert "sender_id" in payload
         except KeyError:
             assert "sender_id" not in payload
+
+
+def test_a_sender_gives_our_inbox_no_orders() -> None:
+    """What reads like a wish of a reader is left out of the metadata; the rest is kept."""
+    wishes = {"accept_not_before": "9999-01-01T00:00:00+00:00", "accept_replace": True}
+    body = {"sender_id": "u1", "body": "Hi", "metadata": {"k": 1, **wishes}}
+    [message] = handler().read(request(body=json.dumps(body).encode()))
+    assert isinstance(message, InboundMessage)
+    assert message.metadata == {"k": 1}

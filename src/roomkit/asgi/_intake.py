@@ -212,7 +212,10 @@ def _wishes(message: InboundMessage) -> tuple[InboundMessage, datetime | None, b
     wishes = (ACCEPT_NOT_BEFORE, ACCEPT_REPLACE)
     rest = {name: value for name, value in metadata.items() if name not in wishes}
     moment = metadata.get(ACCEPT_NOT_BEFORE)
-    not_before = datetime.fromisoformat(moment) if isinstance(moment, str) else None
+    try:
+        not_before = datetime.fromisoformat(moment) if isinstance(moment, str) else None
+    except ValueError:
+        raise WebhookError(f"{ACCEPT_NOT_BEFORE} is no ISO 8601 time") from None
     return message.cleaned(metadata=rest), not_before, bool(metadata.get(ACCEPT_REPLACE))
 
 

@@ -58,12 +58,10 @@ class Targets:
             return Refusal(Reason.EPHEMERAL)
         about: EditContent | DeleteContent
         if message.event_type == EventType.EDIT:
-            if isinstance(message.content, EditContent):
-                about = message.content
-            else:
-                about = EditContent(
-                    target_event_id=target.id, new_content=message.content, edit_source="sender"
-                )
+            said = message.content
+            new = said.new_content if isinstance(said, EditContent) else said
+            # The vendor's id counts, whatever event the content itself names.
+            about = EditContent(target_event_id=target.id, new_content=new, edit_source="sender")
         else:
             about = DeleteContent(target_event_id=target.id, delete_type=DeleteType.SENDER)
         return message.cleaned(content=about), target.room_id

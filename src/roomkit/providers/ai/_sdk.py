@@ -41,7 +41,7 @@ _UNSENDABLE = frozenset({"LocalProtocolError", "UnsupportedProtocol", "InvalidUR
 
 _TOO_MANY = 429
 _HIDDEN = "[secret]"
-# A shorter "key" is a placeholder such as "none", and part of ordinary words.
+# Servers without keys are given a word such as "none", which also stands in ordinary texts.
 _SHORTEST_SECRET = 8
 
 

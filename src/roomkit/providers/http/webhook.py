@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit.models.content import TextContent
-from roomkit.models.delivery import InboundMessage
+from roomkit.models.delivery import ACCEPT_NOT_BEFORE, ACCEPT_REPLACE, InboundMessage
 from roomkit.providers._signature import (
     FRESHNESS_SECONDS,
     fresh,
@@ -41,6 +41,7 @@ TIMESTAMP_HEADER = "X-RoomKit-Timestamp"
 DELIVERY_HEADER = "X-RoomKit-Delivery"
 
 _LONGEST_KEY = 256
+_WISHES = {ACCEPT_NOT_BEFORE, ACCEPT_REPLACE}
 
 
 def parse_http_webhook(payload: Mapping[str, Any], channel_id: str) -> InboundMessage:
@@ -182,6 +183,10 @@ class HTTPWebhook(WebhookHandler):
         payload = read_json(request.body)
         sender_at(payload, "sender_id")
         message = parse_http_webhook(payload, request.channel_id)
+        if _WISHES & message.metadata.keys():
+            # What a sender says about its message is no order to our inbox.
+            kept = {key: value for key, value in message.metadata.items() if key not in _WISHES}
+            message = message.cleaned(metadata=kept)
         name = self._key_header()
         key = request.headers.get(name, "") if name is not None else ""
         if message.idempotency_key is None and 0 < len(key) <= _LONGEST_KEY:

@@ -14,7 +14,35 @@ if TYPE_CHECKING:
     from roomkit.voice.audio_frame import AudioFrame
 
 
-class MockVADProvider(VADProvider):
+class _Scripted[R]:
+    """Answers frames from a list, and remembers what it was asked."""
+
+    def __init__(self, answers: Sequence[R | None] | None) -> None:
+        self._answers = list(answers or [])
+        self._next = 0
+        self.frames: list[AudioFrame] = []
+        self.reset_count = 0
+        self.closed = False
+
+    def process(self, frame: AudioFrame) -> R | None:
+        """Return the next answer."""
+        self.frames.append(frame)
+        if self._next >= len(self._answers):
+            return None
+        self._next += 1
+        return self._answers[self._next - 1]
+
+    def reset(self) -> None:
+        """Begin the answers anew."""
+        self._next = 0
+        self.reset_count += 1
+
+    def close(self) -> None:
+        """Set ``closed``."""
+        self.closed = True
+
+
+class MockVADProvider(_Scripted[VADEvent], VADProvider):
     """Reports the given events, one a frame, then nothing.
 
     One mock given to several sessions serves them all from its one sequence, in the order of
@@ -30,33 +58,12 @@ class MockVADProvider(VADProvider):
     """
 
     def __init__(self, events: Sequence[VADEvent | None] | None = None) -> None:
-        self._events = list(events or [])
-        self._next = 0
-        self.frames: list[AudioFrame] = []
-        self.reset_count = 0
-        self.closed = False
+        super().__init__(events)
 
     @property
     def name(self) -> str:
         """``MockVADProvider``."""
         return "MockVADProvider"
-
-    def process(self, frame: AudioFrame) -> VADEvent | None:
-        """Return the next event."""
-        self.frames.append(frame)
-        if self._next >= len(self._events):
-            return None
-        self._next += 1
-        return self._events[self._next - 1]
-
-    def reset(self) -> None:
-        """Begin the events anew."""
-        self._next = 0
-        self.reset_count += 1
-
-    def close(self) -> None:
-        """Set ``closed``."""
-        self.closed = True
 
 
 class MockDenoiserProvider(DenoiserProvider):
@@ -86,7 +93,7 @@ class MockDenoiserProvider(DenoiserProvider):
         self.closed = True
 
 
-class MockDiarizationProvider(DiarizationProvider):
+class MockDiarizationProvider(_Scripted[DiarizationResult], DiarizationProvider):
     """Reports the given results, one a frame, then nothing; shared like ``MockVADProvider``.
 
     Args:
@@ -99,30 +106,9 @@ class MockDiarizationProvider(DiarizationProvider):
     """
 
     def __init__(self, results: Sequence[DiarizationResult | None] | None = None) -> None:
-        self._results = list(results or [])
-        self._next = 0
-        self.frames: list[AudioFrame] = []
-        self.reset_count = 0
-        self.closed = False
+        super().__init__(results)
 
     @property
     def name(self) -> str:
         """``MockDiarizationProvider``."""
         return "MockDiarizationProvider"
-
-    def process(self, frame: AudioFrame) -> DiarizationResult | None:
-        """Return the next result."""
-        self.frames.append(frame)
-        if self._next >= len(self._results):
-            return None
-        self._next += 1
-        return self._results[self._next - 1]
-
-    def reset(self) -> None:
-        """Begin the results anew."""
-        self._next = 0
-        self.reset_count += 1
-
-    def close(self) -> None:
-        """Set ``closed``."""
-        self.closed = True

@@ -32,7 +32,7 @@ class WholeWords:
         return self._take(cut)
 
     def pause(self) -> str:
-        """Return what can be said because nothing more comes for now: a finished sentence."""
+        """Return what can be said while the writer rests: a finished sentence."""
         return self._take(len(self._waiting) if _ENDS.search(self._waiting) else 0)
 
     def rest(self) -> str:
