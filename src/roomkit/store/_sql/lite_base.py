@@ -103,18 +103,30 @@ class _Engine:
 
     def let_go(self) -> None:
         """Let the threads end once they have done what waits; nobody waits for them."""
+        self._let_readers_go()
         self._writes.put(None)
+
+    def _let_readers_go(self) -> None:
         for _ in self._readers:
             self._reads.put(None)
 
     async def close(self) -> None:
-        """Let the threads do what waits, and end them."""
+        """Let the threads do what waits, and end them.
+
+        The writer ends last: of two connections that close in the same moment each takes the
+        other for a user of the log, and neither removes it.
+        """
         if self.unattended is not None:
             self.unattended.detach()
         loop = asyncio.get_running_loop()
         workers = [*self._readers, self.writer]
         ends = [worker.farewell(loop) for worker in workers]
-        self.let_go()
+        try:
+            self._let_readers_go()
+            if self._readers:
+                await asyncio.wait(ends[:-1], timeout=CLOSE_TIMEOUT)
+        finally:  # whoever is cancelled here has still asked it to end
+            self._writes.put(None)
         _, late = await asyncio.wait(ends, timeout=CLOSE_TIMEOUT)
         if late:
             for worker in workers:
