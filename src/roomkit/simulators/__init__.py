@@ -22,6 +22,7 @@ __all__ = [
     "DeepgramSimulator",
     "ElasticEmailSimulator",
     "ElevenLabsSimulator",
+    "GeminiLiveSimulator",
     "GeminiSimulator",
     "MessengerSimulator",
     "OpenAIRealtimeSimulator",
@@ -53,6 +54,7 @@ SIMULATORS = {
     "elevenlabs": "ElevenLabsSimulator",
     "elasticemail": "ElasticEmailSimulator",
     "gemini": "GeminiSimulator",
+    "gemini_live": "GeminiLiveSimulator",
     "http": "WebhookSimulator",
     "messenger": "MessengerSimulator",
     "openai": "OpenAISimulator",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from roomkit.simulators.elasticemail import ElasticEmailSimulator
     from roomkit.simulators.elevenlabs import ElevenLabsSimulator
     from roomkit.simulators.gemini import GeminiSimulator
+    from roomkit.simulators.gemini_live import GeminiLiveSimulator
     from roomkit.simulators.http import WebhookSimulator
     from roomkit.simulators.messenger import MessengerSimulator
     from roomkit.simulators.openai import OpenAISimulator

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote
 
 from roomkit.simulators._base import SimReply, SimRequest, Step, VendorSimulator, ok
+from roomkit.simulators._live_journal import Journal
 from roomkit.simulators._server import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from roomkit.simulators._live_journal import Talk
 
 _MOST_SOCKETS = 1_000
 _CUT_CODE = 1011
@@ -58,6 +61,7 @@ class SimSocket:
     closed: bool = False
     _receive: Any = None
     _send: Any = None
+    _talk: Talk | None = None
     _hangup: Hangup | None = None
     _said: int = 0
 
@@ -83,10 +87,22 @@ class SimSocket:
         text = message.get("text")
         if text is not None:
             self.texts.append(text)
+            self._note(_kind(text))
             return str(text)
         data = bytes(message.get("bytes") or b"")
         self.audio += data
+        self._note("audio")
         return data
+
+    def ended(self) -> None:
+        """Note that nothing more will come."""
+        self.closed = True
+        if self._talk is not None:
+            self._talk.ended()
+
+    def _note(self, kind: str) -> None:
+        if self._talk is not None:
+            self._talk.took(kind)
 
     async def say(self, message: Mapping[str, Any]) -> None:
         """Send a JSON object, or hang up when the script wants it.
@@ -122,11 +138,13 @@ class SpeechSimulator(VendorSimulator):
 
     Attributes:
         sockets: Every WebSocket, oldest first; at most 1,000.
+        journal: What came, without content.
     """
 
     def __init__(self, *, port: int = 0) -> None:
         super().__init__(port=port)
         self.sockets: list[SimSocket] = []
+        self.journal = Journal()
         self._hangups: list[Hangup] = []
 
     @abstractmethod
@@ -170,6 +188,7 @@ class SpeechSimulator(VendorSimulator):
             with contextlib.suppress(Goodbye):
                 await self._socket(scope, receive, send)
         else:
+            self.journal.note(f"{scope['method']} {scope['path']}")
             await super()._app(scope, receive, send)
 
     async def _socket(self, scope: Any, receive: Any, send: Any) -> None:
@@ -185,11 +204,20 @@ class SpeechSimulator(VendorSimulator):
                     await self._stopping.wait()
         refusal = self.failure(step) if step.kind == "error" else self.refuse(request)
         if refusal is not None:
+            self.journal.note(f"a connection was refused with {refusal.status}")
             await _deny(send, refusal)
             return
         await send({"type": "websocket.accept"})
-        hangup = self._next_hangup(step)
-        socket = SimSocket(request, _receive=self._noted(receive), _send=send, _hangup=hangup)
+        socket = SimSocket(
+            request,
+            _receive=self._noted(receive),
+            _send=send,
+            _talk=self.journal.talk(request.path),
+            _hangup=self._next_hangup(step),
+        )
+        await self._carry(socket)
+
+    async def _carry(self, socket: SimSocket) -> None:
         if len(self.sockets) < _MOST_SOCKETS:
             self.sockets.append(socket)
         try:
@@ -197,8 +225,8 @@ class SpeechSimulator(VendorSimulator):
         except Goodbye:
             pass
         finally:
+            socket.ended()
             async with self._news:
-                socket.closed = True
                 self._news.notify_all()
 
     def _next_hangup(self, step: Step) -> Hangup | None:
@@ -217,6 +245,16 @@ class SpeechSimulator(VendorSimulator):
             return await receive()
 
         return noted
+
+
+def _kind(text: str) -> str:
+    """Return of which kind a text frame is."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return "unreadable"
+    # Where the vendor gives its messages no type, they carry text.
+    return str(data.get("type", "text")) if isinstance(data, dict) else "unreadable"
 
 
 def _handshake(scope: Any) -> SimRequest:

@@ -7,7 +7,6 @@ the vendor's reference of client and server events.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
@@ -15,17 +14,17 @@ import math
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from roomkit._lazy import require
+from roomkit.simulators._realtime_base import RATE, RealtimeSimulator, tone
 from roomkit.simulators._realtime_rules import Refusal, check_event, check_session, read_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
-RATE = 24000
+__all__ = ["RATE", "OpenAIRealtimeSimulator", "RealtimeTurn", "tone"]
+
 _LOUD = 500
 _SPEECH_BYTES = RATE * 2 // 10
 _CHUNK_MS = 100
@@ -69,8 +68,13 @@ class _Caller:
     items: dict[str, float] = field(default_factory=dict)
     calls: set[str] = field(default_factory=set)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has sent its settings."""
+        return self.configured
 
-class OpenAIRealtimeSimulator:
+
+class OpenAIRealtimeSimulator(RealtimeSimulator[_Caller]):
     """A model that hears loudness and says what it is told to. An async context manager.
 
     Args:
@@ -84,7 +88,7 @@ class OpenAIRealtimeSimulator:
         handshakes: How many handshakes came, refused ones too.
     """
 
-    vendor = "openai_realtime"
+    vendor: ClassVar[str] = "openai_realtime"
 
     def __init__(
         self,
@@ -93,20 +97,11 @@ class OpenAIRealtimeSimulator:
         protocol: Literal["ga", "beta"] = "ga",
         port: int = 0,
     ) -> None:
+        super().__init__(port=port)
         self.events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
-        self.heard: list[bytes] = []
-        self.handshakes = 0
         self._api_key = api_key
         self._beta = protocol == "beta"
-        self._port = port
-        self._count = 0
-        self._texts: deque[str] = deque()
         self._turns: deque[RealtimeTurn] = deque()
-        self._refusals: deque[int] = deque()
-        self._callers: list[_Caller] = []
-        self._news = asyncio.Condition()
-        self._server: Any = None
-        self._base: str | None = None
         self._handlers: dict[str, Callable[[_Caller, dict[str, Any]], Any]] = {
             "session.update": self._update,
             "input_audio_buffer.append": self._append,
@@ -117,52 +112,11 @@ class OpenAIRealtimeSimulator:
             "response.cancel": self._cancel,
         }
 
-    async def __aenter__(self) -> Self:
-        server = require("websockets.asyncio.server", user=type(self).__name__,
-                         extra="simulators", dist="websockets")  # fmt: skip
-        self._server = await server.serve(
-            self._talk,
-            "127.0.0.1",
-            self._port,
-            process_request=self._admit,
-            compression=None,
-            close_timeout=1,
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        self._base = f"http://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._base = None
-        self._server.close()
-        await self._server.wait_closed()
-
-    @property
-    def api_base(self) -> str:
-        """Scheme, host and port.
-
-        Raises:
-            RuntimeError: The simulator is not running.
-        """
-        if self._base is None:
-            raise RuntimeError("the simulator is not running; use `async with`")
-        return self._base
-
     @property
     def settings(self) -> dict[str, Any]:
         """Keyword arguments for ``OpenAIRealtimeProvider``."""
         protocol = "beta" if self._beta else "ga"
         return {"api_key": self._api_key, "api_base": self.api_base, "protocol": protocol}
-
-    @property
-    def connections(self) -> int:
-        """How many clients are connected now."""
-        return len(self._callers)
 
     @property
     def session(self) -> dict[str, Any]:
@@ -175,43 +129,13 @@ class OpenAIRealtimeSimulator:
 
     # -- the play ------------------------------------------------------------------------
 
-    def hears(self, *texts: str) -> None:
-        """Say what the next utterances will be understood as."""
-        self._texts.extend(texts)
-
     def answers(self, *turns: RealtimeTurn | str) -> None:
         """Say what the model does next, one turn a response; afterwards it says "All right."."""
         self._turns.extend(RealtimeTurn(turn) if isinstance(turn, str) else turn for turn in turns)
 
-    def refuse(self, *statuses: int) -> None:
-        """Refuse the next handshakes with these HTTP statuses."""
-        self._refusals.extend(statuses)
-
-    def of(self, event_type: str) -> list[dict[str, Any]]:
-        """Return the clients' events of one type."""
-        return [event for event in self.events if event.get("type") == event_type]
-
-    async def arrived(self, event_type: str, count: int = 1, *, timeout: float = 10.0) -> None:
-        """Wait until so many events of a type have come.
-
-        Raises:
-            TimeoutError: They did not within ``timeout`` seconds.
-        """
-        await self._until(lambda: len(self.of(event_type)) >= count, timeout)
-
-    async def connected(self, count: int = 1, *, timeout: float = 10.0) -> None:
-        """Wait until so many clients are connected and configured; 0: until all have left.
-
-        Raises:
-            TimeoutError: They were not within ``timeout`` seconds.
-        """
-        await self._until(
-            lambda: sum(caller.configured for caller in self._callers) == count, timeout
-        )
-
-    async def _until(self, true: Callable[[], bool], timeout: float) -> None:
-        async with asyncio.timeout(timeout), self._news:
-            await self._news.wait_for(true)
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the clients' events of one type, such as ``response.create``."""
+        return [event for event in self.events if event.get("type") == kind]
 
     async def emit(self, event: dict[str, Any]) -> None:
         """Send any event to every client."""
@@ -230,50 +154,29 @@ class OpenAIRealtimeSimulator:
             await self._send(caller, _error("session_expired", message))
             await caller.ws.close()
 
-    def cut(self) -> None:
-        """Cut every connection without a word."""
-        for caller in list(self._callers):
-            caller.ws.transport.abort()
-
     # -- connections ---------------------------------------------------------------------
 
-    def _admit(self, connection: Any, request: Any) -> Any:
-        self.handshakes += 1
+    def _client(self, ws: Any) -> _Caller:
+        return _Caller(ws, self._new_id("sess"))
+
+    def _refusal(self, request: Any) -> tuple[int, str] | None:
         url = urlsplit(request.path)
-        if self._refusals:
-            return connection.respond(self._refusals.popleft(), "refused\n")
         if url.path != "/v1/realtime" or "model" not in parse_qs(url.query):
-            return connection.respond(404, "no such model\n")
+            return 404, "no such model\n"
         if request.headers.get("Authorization") != f"Bearer {self._api_key}":
-            return connection.respond(401, "Incorrect API key provided\n")
+            return 401, "Incorrect API key provided\n"
         return None
 
-    async def _talk(self, ws: Any) -> None:
-        caller = _Caller(ws, self._new_id("sess"))
-        if ("OpenAI-Beta" in ws.request.headers) != self._beta:
+    async def _welcome(self, caller: _Caller) -> bool:
+        if ("OpenAI-Beta" in caller.ws.request.headers) != self._beta:
             text = "The Realtime Beta API is no longer supported."
             await self._send(caller, _error("beta_api_shape_disabled", text))
-            return
-        self._callers.append(caller)
-        try:
-            session = {"id": caller.id, "type": "realtime"}
-            await self._send(caller, {"type": "session.created", "session": session})
-            async for frame in ws:
-                await self._take(caller, frame)
-        except self._closed_error():
-            pass
-        finally:
-            async with self._news:
-                self._callers.remove(caller)
-                self._news.notify_all()
+            return False
+        session = {"id": caller.id, "type": "realtime"}
+        await self._send(caller, {"type": "session.created", "session": session})
+        return True
 
-    def _closed_error(self) -> type[Exception]:
-        closed: type[Exception] = require(
-            "websockets.exceptions", user=type(self).__name__, extra="simulators"
-        ).ConnectionClosed
-        return closed
-
-    async def _take(self, caller: _Caller, frame: str | bytes) -> None:
+    async def _take(self, caller: _Caller, frame: str | bytes) -> str:
         event: Any = None
         try:
             event = check_event(frame)
@@ -285,10 +188,10 @@ class OpenAIRealtimeSimulator:
             event_id = event.get("event_id") if isinstance(event, dict) else None
             answer = _error(refusal.code, str(refusal), event_id)
             await self._send(caller, answer)
-        async with self._news:
-            if isinstance(event, dict):
-                self.events.append(event)
-            self._news.notify_all()
+        if not isinstance(event, dict):
+            return "unreadable"
+        self.events.append(event)
+        return str(event["type"])
 
     async def _send(self, caller: _Caller, event: dict[str, Any]) -> None:
         if self._beta:
@@ -297,8 +200,7 @@ class OpenAIRealtimeSimulator:
         await caller.ws.send(json.dumps({"event_id": self._new_id("event"), **event}))
 
     def _new_id(self, prefix: str) -> str:
-        self._count += 1
-        return f"{prefix}_{self._count:04d}"
+        return f"{prefix}_{self._new_number():04d}"
 
     # -- what clients say ----------------------------------------------------------------
 
@@ -468,19 +370,6 @@ class OpenAIRealtimeSimulator:
         details = {"type": "cancelled", "reason": reason}
         response = {"id": response_id, "status": "cancelled", "status_details": details}
         await self._send(caller, {"type": "response.done", "response": response})
-
-
-def tone(milliseconds: int, *, hertz: float = 440.0, rate: int = RATE) -> bytes:
-    """Return a tone as 16-bit PCM: what the simulator speaks, and what it takes for speech.
-
-    Args:
-        milliseconds: Its length.
-        hertz: Its pitch.
-        rate: Samples a second.
-    """
-    count = rate * milliseconds // 1000
-    step = 2 * math.pi * hertz / rate
-    return array("h", (int(8000 * math.sin(step * at)) for at in range(count))).tobytes()
 
 
 def _loudness(audio: bytes) -> float:

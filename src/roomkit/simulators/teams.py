@@ -56,7 +56,7 @@ class TeamsSimulator(VendorSimulator):
         self.conversations: set[str] = set()
         self.edited: dict[str, dict[str, Any]] = {}
         self.deleted: list[str] = []
-        self.tokens = 0
+        self.tokens: int = 0
         self._app_id = app_id
         self._app_password = app_password
         self._tenant_id = tenant_id

@@ -65,7 +65,7 @@ class TelnyxSimulator(CallbackSimulator):
         port: int = 0,
     ) -> None:
         super().__init__(from_number=from_number, webhook_url=webhook_url, port=port)
-        self.without_rcs = set(without_rcs)
+        self.without_rcs: set[str] = set(without_rcs)
         self._api_key = api_key
         self._profile = messaging_profile_id
         self._agent = agent_id

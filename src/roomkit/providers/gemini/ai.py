@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GeminiAIProvider"]
 
-logger = logging.getLogger("roomkit.providers.gemini")
+logger: logging.Logger = logging.getLogger("roomkit.providers.gemini")
 
 # From the vendor's "Gemini deprecations": 1 June and 16 October 2026.
 _RETIRED = frozenset({"gemini-2.0-flash", "gemini-2.5-flash"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -28,7 +28,7 @@ class GeminiConfig(BaseModel):
             which then repeats none.
     """
 
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     api_key: SecretStr
     model: str = "gemini-2.0-flash"
