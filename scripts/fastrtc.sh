@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests of the FastRTC backend against the real FastRTC.
+# Runs the tests of what FastRTC carries, voice and realtime voice, against the real FastRTC.
 #
 #   scripts/fastrtc.sh [PYTEST ARGUMENTS]
 #
@@ -22,4 +22,4 @@ if [ ! -e "$venv/.stamp" ] ||
     touch "$venv/.stamp"
 fi
 exec "$venv/bin/python" -m pytest --quiet -p no:cacheprovider \
-    tests/fastrtc tests/test_voice/test_backend_fastrtc.py "$@"
+    tests/fastrtc tests/test_voice/test_*_fastrtc*.py "$@"

@@ -7,113 +7,58 @@ FastRTC holds back packages that the other tests want new; elsewhere it is skipp
 from __future__ import annotations
 
 import asyncio
-import base64
-import importlib.util
-import json
-import warnings
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
 from roomkit.simulators import served
-from roomkit.voice.audio import mulaw_to_pcm16, pcm16_to_mulaw
+from roomkit.testing.conformance._sound import frames
+from roomkit.testing.conformance.voice_backend import VoiceBackendConformance
 from roomkit.voice.backends.fastrtc import FastRTCVoiceBackend, mount_fastrtc_voice
 from roomkit.voice.base import VoiceSession, VoiceSessionState
+from tests.fastrtc._clients import NEEDS_FASTRTC, Browser, Page, close_to, exact, make_app, page_at
 from tests.test_voice._backend_clients import until
 from tests.test_voice._signals import tone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from roomkit.voice.audio_frame import AudioFrame
+    from roomkit.voice.backends.base import VoiceBackend
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("fastrtc") is None,
-        reason="FastRTC has an environment of its own: make test-fastrtc",
-    ),
-    pytest.mark.filterwarnings("ignore"),
-]
-
-
-class Page:
-    """A page that speaks FastRTC's WebSocket protocol.
-
-    Attributes:
-        said: What it was sent, but for the pings.
-        closed: Whether the server has closed it.
-    """
-
-    def __init__(self, socket: Any) -> None:
-        self._socket = socket
-        self.said: list[dict[str, Any]] = []
-        self.closed = False
-        self.reader = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                self.said.append(json.loads(await self._socket.recv()))
-        except ConnectionClosed:
-            self.closed = True
-
-    async def send(self, event: str, **fields: Any) -> None:
-        """Send an event."""
-        await self._socket.send(json.dumps({"event": event, **fields}))
-
-    async def speak(self, pcm: bytes) -> None:
-        """Send audio."""
-        payload = base64.b64encode(pcm16_to_mulaw(pcm)).decode()
-        await self.send("media", media={"payload": payload})
-
-    def heard(self) -> bytes:
-        """Return the audio it was sent, decoded."""
-        payloads = [each["media"]["payload"] for each in self.said if "media" in each]
-        return b"".join(mulaw_to_pcm16(base64.b64decode(each)) for each in payloads)
-
-    def drop(self) -> None:
-        """Break the connection."""
-        self._socket.transport.abort()
+pytestmark = NEEDS_FASTRTC
 
 
 class Desk:
     """A served backend."""
 
     def __init__(self, url: str, backend: FastRTCVoiceBackend) -> None:
-        self.url = f"ws{url[4:]}/fastrtc"
+        self.url = f"{url}/fastrtc"
         self.backend = backend
         self.heard: list[AudioFrame] = []
         self.ended: list[VoiceSession] = []
         backend.on_audio_received(lambda _, frame: self.heard.append(frame))
         backend.on_session_ended(self.ended.append)
 
-    @asynccontextmanager
-    async def page(self, name: str, route: str = "websocket/offer") -> AsyncIterator[Page]:
+    def page(
+        self, name: Any, route: str = "websocket/offer", *, start: bool = True
+    ) -> AbstractAsyncContextManager[Page]:
         """Connect a page, or a telephone by ``telephone/handler``."""
-        async with connect(f"{self.url}/{route}") as socket:
-            page = Page(socket)
-            await page.send("start", websocket_id=name, streamSid=name)
-            yield page
-        await page.reader
+        return page_at(self.url, name, route, start=start)
 
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     """A backend mounted on a FastAPI app, served by uvicorn."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from fastapi import FastAPI
+    app = make_app()
+    backend = FastRTCVoiceBackend(input_sample_rate=16000, output_sample_rate=16000)
 
-        backend = FastRTCVoiceBackend(input_sample_rate=16000, output_sample_rate=16000)
-        app = FastAPI()
+    async def session(websocket_id: str) -> VoiceSession:
+        return await backend.connect(websocket_id, "ana", "voice")
 
-        async def session(websocket_id: str) -> VoiceSession:
-            return await backend.connect(websocket_id, "ana", "voice")
-
-        mount_fastrtc_voice(app, backend, session_factory=session)
+    mount_fastrtc_voice(app, backend, session_factory=session)
     async with served(app) as url:
         yield Desk(url, backend)
         await backend.close()
@@ -138,14 +83,11 @@ class TestPages:
             await until(lambda: len(desk.heard) == 2)
             frame = desk.heard[1]
             assert (frame.sample_rate, len(frame.data)) == (16000, len(sound))
-            # FastRTC decodes with CPython's tables, whose negative codes are a step off ours.
-            ours = memoryview(mulaw_to_pcm16(pcm16_to_mulaw(sound))).cast("h")
-            theirs = memoryview(frame.data).cast("h")
-            assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 512
+            assert close_to(exact(sound), frame.data)
             await desk.backend.send_audio(session, sound)
             await desk.backend.send_transcription(session, "Hello")
             await until(lambda: len(page.said) == 2)
-            assert page.heard() == mulaw_to_pcm16(pcm16_to_mulaw(sound))
+            assert page.heard() == exact(sound)
             assert page.said[1]["data"] == {"text": "Hello", "role": "user"}
             await desk.backend.send_audio(session, tone(440, 30_000))
             assert await desk.backend.cancel_audio(session)
@@ -194,58 +136,6 @@ class TestTelephones:
             await until(lambda: desk.ended == [session])
 
 
-class Browser:
-    """A WebRTC client: it sends silence and counts the loud samples it hears.
-
-    Attributes:
-        loud: Samples that are no silence.
-    """
-
-    def __init__(self) -> None:
-        from aiortc import RTCPeerConnection
-        from aiortc.mediastreams import AudioStreamTrack
-
-        self.loud = 0
-        self._connection = RTCPeerConnection()
-        self._connection.addTrack(AudioStreamTrack())
-        self._connection.createDataChannel("text")
-        self._connection.on("track", self._on_track)
-        self._reader: asyncio.Task[None] | None = None
-
-    def _on_track(self, track: Any) -> None:
-        self._reader = asyncio.create_task(self._read(track))
-
-    async def _read(self, track: Any) -> None:
-        from aiortc.mediastreams import MediaStreamError
-
-        try:
-            while True:
-                frame = await track.recv()
-                self.loud += int((abs(frame.to_ndarray().astype("int32")) > 1000).sum())
-        except MediaStreamError:
-            return
-
-    async def connect(self, url: str, name: str) -> None:
-        """Offer a connection and take the answer."""
-        import httpx
-        from aiortc import RTCSessionDescription
-
-        await self._connection.setLocalDescription(await self._connection.createOffer())
-        offer = self._connection.localDescription
-        body = {"sdp": offer.sdp, "type": offer.type, "webrtc_id": name}
-        async with httpx.AsyncClient(trust_env=False) as http:
-            answer = (await http.post(f"http{url[2:]}/webrtc/offer", json=body)).json()
-        await self._connection.setRemoteDescription(
-            RTCSessionDescription(sdp=answer["sdp"], type=answer["type"])
-        )
-
-    async def close(self) -> None:
-        """Hang up."""
-        await self._connection.close()
-        if self._reader is not None:
-            await self._reader
-
-
 class TestBrowsers:
     """WebRTC clients, which the reference could never answer."""
 
@@ -262,3 +152,87 @@ class TestBrowsers:
         assert await desk.backend.cancel_audio(session)
         await browser.close()
         await until(lambda: desk.ended == [session])
+
+    async def test_we_end_it(self, desk: Desk) -> None:
+        """The browser's connection is closed, and its place is free."""
+        browser = Browser()
+        await browser.connect(desk.url, "b1")
+        await until(lambda: desk.heard)
+        await desk.backend.disconnect(desk.backend.list_sessions("b1")[0])
+        await until(lambda: browser.state == "closed")
+        stream = vars(desk.backend)["_stream"]
+        await until(lambda: not stream.pcs and not stream.connections)
+        await browser.close()
+        assert desk.ended == []
+
+
+class TestConformance(VoiceBackendConformance):
+    """It does what every backend must, with pages at real sockets."""
+
+    @pytest.fixture(autouse=True)
+    async def server(self) -> AsyncIterator[None]:
+        """A server, one a test."""
+        app = make_app()
+        self.backend = FastRTCVoiceBackend(
+            input_sample_rate=16000, output_sample_rate=16000, interruptible=True
+        )
+        self.pages: dict[str, Page] = {}
+
+        async def session(websocket_id: str) -> VoiceSession:
+            room, participant, _ = websocket_id.split("/")
+            return await self.backend.connect(room, participant, "voice")
+
+        mount_fastrtc_voice(app, self.backend, session_factory=session)
+        async with served(app) as url, AsyncExitStack() as self.stack:
+            self.url = f"{url}/fastrtc"
+            yield
+
+    async def make_backend(self) -> VoiceBackend:
+        """Return the one that is mounted."""
+        return self.backend
+
+    async def open_session(
+        self, backend: VoiceBackend, room_id: str = "room-1", participant_id: str = "bob"
+    ) -> VoiceSession:
+        """Let a page speak until it has a session."""
+        before = {each.id for each in backend.list_sessions(room_id)}
+        name = f"{room_id}/{participant_id}/{len(self.pages)}"
+        page = await self.stack.enter_async_context(page_at(self.url, name))
+        await page.speak(bytes(640))
+        found: list[VoiceSession] = []
+
+        def came() -> bool:
+            found[:] = [each for each in backend.list_sessions(room_id) if each.id not in before]
+            return bool(found)
+
+        await until(came)
+        self.pages[found[0].id] = page
+        return found[0]
+
+    async def speak(
+        self, backend: VoiceBackend, session: VoiceSession, audio: list[AudioFrame]
+    ) -> bool:
+        """Send frames."""
+        for frame in audio:
+            await self.pages[session.id].speak(frame.data)
+        return True
+
+    async def test_frames_come_in_order(self, backend: VoiceBackend) -> None:
+        """To the one callback this backend keeps: the last."""
+        first: list[bytes] = []
+        seen: list[tuple[str, bytes]] = []
+        backend.on_audio_received(lambda _, frame: first.append(frame.data))
+
+        async def listen(session: VoiceSession, frame: AudioFrame) -> None:
+            await asyncio.sleep(0)
+            seen.append((session.id, frame.data))
+
+        backend.on_audio_received(listen)
+        session = await self.open_session(backend)
+        given = list(frames(exact(tone(440, 400)), 16000))
+        await self.speak(backend, session, given)
+        await until(lambda: len(seen) > len(given))
+        assert {session_id for session_id, _ in seen} == {session.id}
+        pairs = zip(given, seen[1:], strict=True)
+        assert all(close_to(frame.data, data) for frame, (_, data) in pairs)
+        assert first == []

@@ -20,6 +20,7 @@ class Samples:
 
     def __init__(self, values: list[Any], dtype: str = "int16", ndim: int = 1) -> None:
         self.values = list(values)
+        self.size = len(self.values)
         self.dtype = dtype
         self.ndim = ndim
 
@@ -67,11 +68,17 @@ class AsyncStreamHandler:
         self.rates = (input_sample_rate, output_sample_rate)
         self.phone_mode = False
         self.clear_queue: Any = None
+        self.channel: Any = None
         self.messages: list[str] = []
+
+    def set_channel(self, channel: Any) -> None:
+        """Give it the data channel."""
+        self.channel = channel
 
     async def send_message(self, message: str) -> None:
         """Send over the data channel."""
-        self.messages.append(message)
+        if self.channel is not None:
+            self.messages.append(message)
 
 
 class CloseStream:
@@ -83,6 +90,7 @@ class Stream:
 
     Attributes:
         connections: The clients by their id.
+        pcs: The WebRTC connections by their id.
         mounted: ``(app, path)`` of each mount.
         limit: The concurrency limit.
     """
@@ -94,11 +102,32 @@ class Stream:
         self.handler = handler
         self.limit = concurrency_limit
         self.connections: dict[str, list[Any]] = {}
+        self.pcs: dict[str, PeerConnection] = {}
         self.mounted: list[tuple[Any, str]] = []
 
     def mount(self, app: Any, path: str = "") -> None:
         """Add routes to an app."""
         self.mounted.append((app, path))
+
+    def clean_up(self, webrtc_id: str) -> None:
+        """Forget a client."""
+        self.connections.pop(webrtc_id, None)
+        self.pcs.pop(webrtc_id, None)
+
+
+class PeerConnection:
+    """The connection of a WebRTC client.
+
+    Attributes:
+        closed: Whether we closed it.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        """Close."""
+        self.closed = True
 
 
 class WebSocket:
@@ -137,10 +166,17 @@ class Client:
         emitted: What ``emit`` gave.
         emits: How often it returned.
         cleared: How often FastRTC's queue was emptied.
+        channel: Its data channel.
+        pc: Its connection, of a WebRTC client.
     """
 
-    def __init__(self, stream: Stream, name: str, *, kind: str = "websocket") -> None:
+    def __init__(self, stream: Stream, name: Any, *, kind: str = "websocket") -> None:
+        self.stream = stream
+        self.name = name
         self.handler = stream.handler.copy()
+        self.channel = SimpleNamespace(bufferedAmount=0)
+        self.handler.set_channel(self.channel)
+        self.pc = PeerConnection()
         self.handler.phone_mode = kind == "phone"
         self.handler.clear_queue = self._clear
         self.websocket = None if kind == "webrtc" else WebSocket()
@@ -150,9 +186,21 @@ class Client:
         self._kind = kind
         # FastRTC begins to emit before the client has said who it is.
         self.emitting = asyncio.create_task(self._emit())
+        self.start(name)
+        if kind == "webrtc":
+            stream.pcs[name] = self.pc
+        elif kind == "websocket" and isinstance(name, str):
+            stream.connections[name] = [SimpleNamespace(websocket=self.websocket)]
+
+    def start(self, name: Any) -> None:
+        """Say who it is."""
         _context.set(SimpleNamespace(webrtc_id=name, websocket=self.websocket))
         self._started = asyncio.create_task(self.handler.start_up())
-        stream.connections[name] = [SimpleNamespace(websocket=self.websocket)]
+
+    async def started(self) -> Self:
+        """Wait until FastRTC has told who it is."""
+        await self._started
+        return self
 
     async def _emit(self) -> None:
         while True:
@@ -161,11 +209,11 @@ class Client:
             if found is not None:
                 self.emitted.append(found)
 
-    async def hear(self, *frames: Any, rate: int = 48000) -> Self:
-        """Receive frames from the client."""
+    async def hear(self, *frames: Any, rate: int | None = None) -> Self:
+        """Receive frames from the client; FastRTC gives them the handler's rate."""
         await self._started
         for frame in frames:
-            await self.handler.receive((rate, frame))
+            await self.handler.receive((rate or self.handler.rates[0], frame))
         return self
 
     def pcm(self) -> bytes:
@@ -180,6 +228,7 @@ class Client:
     async def leave(self) -> None:
         """Go, as FastRTC notices it: a WebRTC handler is told, another's task is cancelled."""
         if self._kind == "webrtc":
+            self.stream.pcs.pop(self.name, None)
             await self.handler.shutdown()
         self.emitting.cancel()
         await asyncio.wait([self.emitting])
@@ -193,13 +242,21 @@ class Packages:
     numpy: Any
 
 
+def _current() -> Any:
+    """Return what is known of the client, as FastRTC does."""
+    found = _context.get(None)
+    if found is None:
+        raise RuntimeError("No context found")
+    return found
+
+
 def packages() -> Packages:
     """Return the fake modules."""
     fastrtc = SimpleNamespace(
         AsyncStreamHandler=AsyncStreamHandler,
         CloseStream=CloseStream,
         Stream=Stream,
-        get_current_context=_context.get,
+        get_current_context=_current,
     )
     numpy = SimpleNamespace(frombuffer=lambda data, dtype: Samples(list(array("h", data)), ndim=1))
     return Packages(fastrtc, numpy)

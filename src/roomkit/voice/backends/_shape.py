@@ -62,6 +62,8 @@ def playable(chunk: AudioChunk) -> bool:
     """Whether a chunk is uncompressed audio of a rate and width that can be played."""
     return (
         chunk.format == "pcm_s16le"
+        and isinstance(chunk.sample_rate, int)
+        and isinstance(chunk.channels, int)
         and MIN_RATE <= chunk.sample_rate <= MAX_RATE
         and 1 <= chunk.channels <= MAX_CHANNELS
     )

@@ -16,15 +16,22 @@ from uuid import uuid4
 
 from roomkit._aio import TaskSet
 from roomkit._clock import SystemClock
-from roomkit._lazy import require
 from roomkit._logging import ids, log_failure
 from roomkit.exceptions import ConflictError, InvalidInputError
+from roomkit.voice._rtc_handler import Mount, check_rates
+from roomkit.voice._rtc_peer import (
+    Meter,
+    Peer,
+    Track,
+    clear_message,
+    media_message,
+    pcm16_of,
+    text_message,
+)
 from roomkit.voice.audio.g711 import mulaw_to_pcm16, pcm16_to_mulaw
 from roomkit.voice.audio_frame import AudioFrame
 from roomkit.voice.backends._inlet import QUEUE_FRAMES, Inlet, tell
-from roomkit.voice.backends._rtc_handler import HandlerParts, make_handler
-from roomkit.voice.backends._rtc_peer import Meter, Peer, Track, media_message, text_message
-from roomkit.voice.backends._shape import MAX_RATE, MIN_RATE, shaped
+from roomkit.voice.backends._shape import shaped
 from roomkit.voice.backends.base import AudioReceivedCallback, VoiceBackend
 from roomkit.voice.base import VoiceCapability, VoiceSession, VoiceSessionState
 
@@ -94,18 +101,14 @@ class FastRTCVoiceBackend(VoiceBackend):
         send_timeout: float = 10.0,
         clock: Clock | None = None,
     ) -> None:
-        rates = (input_sample_rate, output_sample_rate)
-        if not all(MIN_RATE <= rate <= MAX_RATE for rate in rates) or output_sample_rate % 50:
-            raise InvalidInputError(
-                f"the rates must be from {MIN_RATE} to {MAX_RATE}, output_sample_rate a multiple "
-                f"of 50, not {input_sample_rate} and {output_sample_rate}"
-            )
+        check_rates(input_sample_rate, output_sample_rate)
         if min(max_sessions, queue_frames, max_queued_ms) < 1 or send_timeout <= 0:
             raise InvalidInputError(
                 "max_sessions, queue_frames and max_queued_ms must be at least 1, send_timeout "
                 "positive"
             )
-        self._input_sample_rate, self._output_sample_rate = rates
+        self._input_sample_rate = input_sample_rate
+        self._output_sample_rate = output_sample_rate
         self._interruptible = interruptible
         self._max_sessions = max_sessions
         self._queue_frames = queue_frames
@@ -115,6 +118,7 @@ class FastRTCVoiceBackend(VoiceBackend):
         self._sessions: dict[str, VoiceSession] = {}
         self._websockets: dict[str, Any] = {}
         self._carried: dict[str, _Carried] = {}
+        self._seats: dict[Peer, _Carried] = {}
         self._audio_received_callback: AudioReceivedCallback | None = None
         self._ended_callbacks: list[SessionEndedCallback] = []
         self._session_factory: SessionFactory | None = None
@@ -190,7 +194,11 @@ class FastRTCVoiceBackend(VoiceBackend):
         """End a session and close its client; again does nothing."""
         websocket = self._websockets.get(session.id)
         carried = self._forget(session)
-        if carried is None or websocket is None:
+        if carried is None:
+            return
+        if websocket is None:
+            if carried.peer is not None:
+                await carried.peer.hang_up()
             return
         try:
             async with asyncio.timeout(self._send_timeout):
@@ -208,6 +216,7 @@ class FastRTCVoiceBackend(VoiceBackend):
             carried.generation += 1
             carried.inlet.close()
             if carried.peer is not None:
+                self._seats.pop(carried.peer, None)
                 carried.peer.refused = True
                 carried.peer.track.close()
         return carried
@@ -291,11 +300,10 @@ class FastRTCVoiceBackend(VoiceBackend):
         carried.meter.cancel()
         peer = carried.peer
         if peer is not None:
-            peer.track.cancel()
-            peer.clear_queue()
+            peer.clear()
         if was_playing and self._resolve_websocket(session) is not None:
-            stream = {"streamSid": peer.id} if peer is not None and peer.phone else {}
-            await self._send(session, {"event": "clear", **stream})
+            message = {"event": "clear"} if peer is None else clear_message(peer)
+            await self._send(session, message)
         return was_playing
 
     def is_playing(self, session: VoiceSession) -> bool:
@@ -371,32 +379,33 @@ class FastRTCVoiceBackend(VoiceBackend):
             self._hear(self._carried[session.id], audio, sample_rate)
 
     def _hear(self, carried: _Carried, audio: Any, sample_rate: int) -> None:
-        if audio.ndim > 1:
-            audio = audio.flatten()
-        if audio.dtype != "int16":
-            # Beyond full scale a plain cast would turn the loudest into its opposite.
-            audio = (audio.clip(-1.0, 1.0) * 32767).astype("int16")
-        data = audio.astype("<i2").tobytes()
+        data = pcm16_of(audio)
         if data:
             carried.inlet.put(AudioFrame(data, sample_rate, 1, 2))
 
     async def _receive(self, peer: Peer, frame: tuple[int, Any]) -> None:
         """Take a frame of a client, which gets its session with its first one."""
         sample_rate, audio = frame
-        if peer.refused or not peer.id:
-            return
-        session = self._find_session_by_websocket_id(peer.id)
-        if session is None:
-            session = await self._make_session(peer)
+        carried = self._seats.get(peer) or await self._seat(peer)
+        if carried is not None and self._audio_received_callback is not None:
+            self._hear(carried, audio, sample_rate)
+
+    async def _seat(self, peer: Peer) -> _Carried | None:
+        session = self._find_session_by_websocket_id(peer.id) or await self._make_session(peer)
         if session is None:
             peer.refused = True
-            return
-        carried = self._carried[session.id]
-        if carried.peer is None:
-            carried.peer = peer
-            self._register_websocket(peer.id, session.id, peer.websocket)
-        if carried.peer is peer and self._audio_received_callback is not None:
-            self._hear(carried, audio, sample_rate)
+            return None
+        if peer.gone.is_set():
+            # It left while its session was made.
+            await self._gone(session)
+            return None
+        carried = self._carried.get(session.id)
+        if carried is None or carried.peer is not None:
+            return None  # over already, or another client's
+        carried.peer = peer
+        self._seats[peer] = carried
+        self._register_websocket(peer.id, session.id, peer.websocket)
+        return carried
 
     async def _make_session(self, peer: Peer) -> VoiceSession | None:
         if self._session_factory is None:
@@ -415,15 +424,17 @@ class FastRTCVoiceBackend(VoiceBackend):
 
     async def _left(self, peer: Peer) -> None:
         """A client has gone."""
-        peer.refused = True
-        peer.track.close()
-        for carried in list(self._carried.values()):
-            if carried.peer is peer:
-                await self._gone(carried.session)
+        carried = self._seats.get(peer)
+        if carried is not None:
+            await self._gone(carried.session)
 
     async def _gone(self, session: VoiceSession) -> None:
-        if self._forget(session) is not None:
-            await tell(self._ended_callbacks, session, quiet=False)
+        carried = self._forget(session)
+        if carried is None:
+            return
+        if carried.peer is not None and not carried.peer.gone.is_set():
+            self._tasks.start(carried.peer.hang_up(), name="voice_hang_up")
+        await tell(self._ended_callbacks, session, quiet=False)
 
     # -- FastRTC
 
@@ -436,28 +447,20 @@ class FastRTCVoiceBackend(VoiceBackend):
         concurrency_limit: int = 100,
     ) -> None:
         """Add FastRTC's routes to an app; see ``mount_fastrtc_voice``."""
-        user = "FastRTCVoiceBackend"
-        fastrtc = require("fastrtc", user=user, extra="fastrtc")
-        numpy = require("numpy", user=user, extra="fastrtc")
-        handler = make_handler(
-            HandlerParts(
-                fastrtc=fastrtc,
-                numpy=numpy,
-                input_sample_rate=self._input_sample_rate,
-                output_sample_rate=self._output_sample_rate,
-                track=lambda: Track(self._output_sample_rate, self._clock, self._max_queued_ms),
-                receive=self._receive,
-                left=self._left,
-                tasks=self._tasks,
-            )
+        mount = Mount(
+            "FastRTCVoiceBackend",
+            input_sample_rate=self._input_sample_rate,
+            output_sample_rate=self._output_sample_rate,
+            track=lambda: Track(self._output_sample_rate, self._clock, self._max_queued_ms),
+            started=lambda peer: None,
+            receive=self._receive,
+            left=self._left,
+            tasks=self._tasks,
+            limit=concurrency_limit,
+            timeout=self._send_timeout,
         )
         self._session_factory = session_factory
-        self._stream = fastrtc.Stream(
-            handler=handler,
-            modality="audio",
-            mode="send-receive",
-            concurrency_limit=concurrency_limit,
-        )
+        self._stream = mount.stream
         self._stream.mount(app, path=path)
 
 

@@ -20,12 +20,13 @@ from roomkit.voice.audio.pcm import mono_pcm16
 from roomkit.voice.audio.wav import WavAudio, load_wav, wav_bytes
 from roomkit.voice.audio_frame import AudioFrame
 from roomkit.voice.backends._inlet import QUEUE_FRAMES, Inlet, tell
+from roomkit.voice.backends._saying import Sayings
 from roomkit.voice.backends._shape import MAX_RATE, MIN_RATE, shaped
 from roomkit.voice.backends.base import AudioReceivedCallback, VoiceBackend
 from roomkit.voice.base import VoiceCapability, VoiceSession, VoiceSessionState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from roomkit._clock import Clock
     from roomkit.voice.base import AudioChunk, BargeInCallback
@@ -62,6 +63,7 @@ class _Ear:
         self._full = False
         self.turn = asyncio.Lock()
         self.generation = 0
+        self.sayings = Sayings()
         self.playbacks: list[Playback] = []
 
     @property
@@ -100,6 +102,7 @@ class _Ear:
     def cancel(self) -> bool:
         """Cut what was not heard."""
         self.generation += 1
+        self.sayings.stop()
         if not self.playing:
             return False
         last = self.playbacks[-1]
@@ -314,15 +317,17 @@ class LoopbackVoiceBackend(VoiceBackend):
         ear = self._ears.get(session.id)
         if ear is None:
             return
+        await ear.sayings.run(self._hand_over(ear, shaped(audio, self._rate, session.id)))
+
+    async def _hand_over(self, ear: _Ear, pieces: AsyncGenerator[bytes]) -> None:
         generation = ear.generation
-        async with ear.turn:
-            pieces = shaped(audio, self._rate, session.id)
-            try:
+        try:
+            async with ear.turn:
                 async for piece in pieces:
                     if generation != ear.generation or not ear.put(piece):
                         return
-            finally:
-                await pieces.aclose()
+        finally:
+            await pieces.aclose()
 
     async def cancel_audio(self, session: VoiceSession) -> bool:
         """Cut what was not heard yet; whether anything was playing."""

@@ -232,5 +232,5 @@ class MockVoiceBackend(VoiceBackend):
 async def _call(callbacks: Iterable[Callable[..., Any]], *args: object) -> None:
     for callback in list(callbacks):
         result = callback(*args)
-        if isawaitable(result):
+        if result is not None and isawaitable(result):
             await result

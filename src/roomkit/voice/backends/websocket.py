@@ -23,6 +23,7 @@ from roomkit.voice.backends import _socket as codes
 from roomkit.voice.backends._door import Authenticate, Door, SessionFactory
 from roomkit.voice.backends._inlet import QUEUE_FRAMES, Inlet, tell
 from roomkit.voice.backends._link import Link, VoiceLinkStats
+from roomkit.voice.backends._saying import Sayings
 from roomkit.voice.backends._shape import shaped
 from roomkit.voice.backends._socket import (
     ConnectionLost,
@@ -131,9 +132,7 @@ class WebSocketVoiceBackend(VoiceBackend):
                 "max_sessions, max_frame_bytes, queue_frames and max_queued_ms must be at least 1"
             )
         if lead_ms < 200 or start_timeout <= 0 or send_timeout <= 0:
-            raise InvalidInputError(
-                "lead_ms must be at least 200, start_timeout and send_timeout positive"
-            )
+            raise InvalidInputError("lead_ms is at least 200; start_ and send_timeout positive")
         self._door = Door(
             authenticate,
             session_factory or self._own_session,
@@ -149,6 +148,7 @@ class WebSocketVoiceBackend(VoiceBackend):
         self._clock = clock or SystemClock()
         self._sessions: dict[str, VoiceSession] = {}
         self._links: dict[str, Link] = {}
+        self._sayings: dict[str, Sayings] = {}
         self._serving: set[Socket] = set()
         self._tasks = TaskSet("voice_backend")
         self._closed = False
@@ -267,6 +267,7 @@ class WebSocketVoiceBackend(VoiceBackend):
         link = self._links.pop(session.id, None)
         if link is not None:
             link.playout.close()
+            self._sayings.pop(session.id).stop()
             link.inlet.close()
         return link
 
@@ -300,7 +301,8 @@ class WebSocketVoiceBackend(VoiceBackend):
         """
         link = self._links.get(session.id)
         if link is not None:
-            await link.playout.say(shaped(audio, link.wire.output_rate, session.id))
+            pieces = shaped(audio, link.wire.output_rate, session.id)
+            await self._sayings[session.id].run(link.playout.say(pieces))
 
     async def cancel_audio(self, session: VoiceSession) -> bool:
         """Drop what was not played, here and at the client; whether anything was playing."""
@@ -308,6 +310,7 @@ class WebSocketVoiceBackend(VoiceBackend):
         if link is None:
             return False
         was_playing = link.playout.playing
+        self._sayings[session.id].stop()
         try:
             await link.playout.cancel()
         except ConnectionLost:
@@ -419,7 +422,7 @@ class WebSocketVoiceBackend(VoiceBackend):
     def _attach(self, session: VoiceSession, socket: Socket, line: Line, wire: Wire) -> Link:
         inlet = Inlet(session, lambda: self._audio_callbacks, self._tasks, self._queue_frames)
         link = Link(session, socket, line, wire, inlet, clock=self._clock, **self._playout)
-        self._links[session.id] = link
+        self._links[session.id], self._sayings[session.id] = link, Sayings()
         return link
 
     async def _carry(self, link: Link) -> None:
@@ -470,6 +473,7 @@ class WebSocketVoiceBackend(VoiceBackend):
                 generation = link.playout.generation
                 await tell(self._barge_in_callbacks, session, quiet=False)
                 if generation == link.playout.generation:
+                    self._sayings[session.id].stop()
                     link.playout.drop()
             case Key(digit):
                 await tell(self._key_callbacks, session, digit, quiet=False)

@@ -10,13 +10,19 @@ from roomkit._aio import cancel_and_wait
 from roomkit.voice.audio.g711 import pcm16_to_mulaw
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from roomkit._clock import Clock
 
 FRAME_MS = 20
+"""Milliseconds of one piece of audio."""
+SOCKET_FRAME_MS = 60
+"""The same for a WebSocket: FastRTC pauses 20 ms after each piece, whatever its length, so that
+shorter ones would come late."""
 LEAD_SECONDS = 0.2
 """How far a track runs ahead of what is heard: more could not be taken back."""
+TAIL_SECONDS = 0.04
+"""How near the end of the sound a piece that is not full waits for the rest of it."""
 IDLE_SECONDS = 20.0
 """FastRTC gives up an ``emit`` that takes a minute; an idle one returns before."""
 
@@ -59,19 +65,21 @@ class Track:
         max_queued_ms: How much may wait; then ``put`` waits.
 
     Attributes:
+        frame_ms: Milliseconds of one piece, a multiple of 20.
         closed: Whether the client is to be closed.
     """
 
     def __init__(self, rate: int, clock: Clock, max_queued_ms: int) -> None:
         self._rate = rate
         self._clock = clock
-        self._frame = 2 * (rate * FRAME_MS // 1000)
+        self._unit = 2 * (rate * FRAME_MS // 1000)
         self._limit = 2 * rate * max_queued_ms // 1000
         self._queue = bytearray()
         self._wake = asyncio.Event()
         self._space = asyncio.Event()
         self._generation = 0
         self.meter = Meter(clock)
+        self.frame_ms = FRAME_MS
         self.closed = False
 
     @property
@@ -103,20 +111,33 @@ class Track:
         self.cancel()
 
     async def next(self) -> bytes:
-        """Return the next 20 ms when they are due; empty: closed, or nothing for a while."""
+        """Return the next piece when it is due; empty: closed, or nothing for a while.
+
+        The last piece of a sound is filled up with silence to 20 ms: FastRTC hands on no less.
+        """
         while not self.closed:
-            early = self.meter.ahead - LEAD_SECONDS
-            if early > 0.001:  # less is rounding, and no clock sleeps for it
-                await self._wait(early)
-            elif self._queue:
-                pcm = bytes(self._queue[: self._frame])
-                del self._queue[: self._frame]
-                self._space.set()
-                self.meter.add(len(pcm) / 2 / self._rate)
-                return pcm
-            elif not await self._wait(IDLE_SECONDS):
+            early = self._early()
+            if early <= 0.001:  # less is rounding, and no clock sleeps for it
+                return self._take()
+            if not await self._wait(early) and not self._queue:
                 break
         return b""
+
+    def _early(self) -> float:
+        """Return in how many seconds the next piece is due."""
+        if not self._queue:
+            return IDLE_SECONDS
+        full = len(self._queue) >= self._unit * (self.frame_ms // FRAME_MS)
+        return self.meter.ahead - (LEAD_SECONDS if full else TAIL_SECONDS)
+
+    def _take(self) -> bytes:
+        size = self._unit * (self.frame_ms // FRAME_MS)
+        pcm = bytes(self._queue[:size])
+        del self._queue[:size]
+        self._space.set()
+        pcm += bytes(-len(pcm) % self._unit)
+        self.meter.add(len(pcm) / 2 / self._rate)
+        return pcm
 
     async def _wait(self, seconds: float) -> bool:
         """Wait for news or so long; whether there was news."""
@@ -137,14 +158,19 @@ class Peer:
 
     Args:
         track: Its audio, for clients FastRTC itself sends to.
+        text: Sends a text over its data channel.
+        clear_queue: Empties what FastRTC has queued for it.
+        hang_up: Ends its connection.
 
     Attributes:
         id: FastRTC's name for the client; empty until it has started.
         websocket: Its socket; None for a WebRTC client.
         phone: Whether it is a telephone call, which FastRTC itself sends to.
         refused: Whether it was given no session: it is not asked for again.
-        text: Sends a text over its data channel.
-        clear_queue: Empties what FastRTC has queued for it.
+        gone: Set once it has left.
+        text: See above.
+        clear_queue: See above.
+        hang_up: See above.
     """
 
     def __init__(
@@ -152,19 +178,47 @@ class Peer:
         track: Track,
         text: Callable[[str], Awaitable[Any]],
         clear_queue: Callable[[], Any],
+        hang_up: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.track = track
         self.text = text
         self.clear_queue = clear_queue
+        self.hang_up = hang_up
         self.id = ""
         self.websocket: Any = None
         self.phone = False
         self.refused = False
+        self.gone = asyncio.Event()
 
     @property
     def direct(self) -> bool:
-        """Whether we send to its socket ourselves."""
+        """Whether messages are sent to its socket."""
         return self.websocket is not None and not self.phone
+
+    def clear(self) -> None:
+        """Drop what it has not heard, here and in FastRTC."""
+        self.track.cancel()
+        self.clear_queue()
+
+
+def pcm16_of(audio: Any) -> bytes:
+    """Return what FastRTC hands over as 16-bit PCM.
+
+    Args:
+        audio: A numpy array: 16-bit, or floats from -1 to 1.
+    """
+    if audio.ndim > 1:
+        audio = audio.flatten()
+    if audio.dtype != "int16":
+        # Beyond full scale a plain cast would turn the loudest into its opposite.
+        audio = (audio.clip(-1.0, 1.0) * 32767).astype("int16")
+    data: bytes = audio.astype("<i2").tobytes()
+    return data
+
+
+def clear_message(peer: Peer) -> dict[str, Any]:
+    """Return what has a WebSocket client or a telephone drop what it has not played."""
+    return {"event": "clear", **({"streamSid": peer.id} if peer.phone else {})}
 
 
 def media_message(pcm: bytes) -> dict[str, Any]:
