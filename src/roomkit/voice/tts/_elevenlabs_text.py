@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from roomkit.exceptions import ProviderError
+
 _ENDS = re.compile(r"""[.!?\u2026\u3002\uff01\uff1f]["')\]\u201d\u00bb]*$""")
 _WIDE_END = re.compile(r"[\u3002\uff01\uff1f\uff0c\u3001]")
 _MOST_WAITING = 200
@@ -50,3 +52,15 @@ def _last_blank(text: str) -> int:
         if text[place - 1].isspace() or _WIDE_END.match(text[place - 1]):
             return place
     return 0
+
+
+def pronounced(text: str) -> bool:
+    """Return whether a text has anything that sounds."""
+    return any(character.isalnum() for character in text)
+
+
+def silent() -> ProviderError:
+    """Return the error of an answer without audio."""
+    return ProviderError(
+        "ElevenLabs sent no audio for a text; try again", retryable=True, provider="elevenlabs"
+    )

@@ -12,7 +12,7 @@ import base64
 import binascii
 import logging
 import re
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
@@ -23,7 +23,7 @@ from roomkit.voice._cloud import CloudSpeech
 from roomkit.voice._cloud_socket import Exchange, Pieces, Turn, clean, json_object, json_or_none
 from roomkit.voice._sentences import sentences
 from roomkit.voice.tts._elevenlabs_audio import Audio, mime_of
-from roomkit.voice.tts._elevenlabs_text import WholeWords
+from roomkit.voice.tts._elevenlabs_text import WholeWords, pronounced, silent
 from roomkit.voice.tts.base import TTSProvider
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("roomkit.voice.tts.elevenlabs")
 
 _PIECE = 4096
+_SPEECH = "text-to-speech/"
 _WORDS_A_MINUTE = 150
 _VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # Told by the server to a conversation it ends; another try may go well.
@@ -100,7 +101,8 @@ class ElevenLabsVoice:
 class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
     """Speaks with ElevenLabs.
 
-    Audio that was lost on its way is not asked for again: it would be heard twice.
+    Audio that was lost on its way is not asked for again: it would be heard twice. An answer
+    without any audio to a text with letters or digits is an error.
 
     Args:
         config: The account.
@@ -205,6 +207,8 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
             params={"output_format": self._config.output_format},
             json=self._body(text),
         )
+        if not audio:
+            raise silent()
         mime = mime_of(self._config.output_format)
         return AudioContent(
             url=f"data:{mime};base64,{base64.b64encode(audio).decode('ascii')}",
@@ -235,6 +239,19 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
                         yield audio.chunk(data)
         yield audio.chunk(b"", is_final=True)
 
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, **options: Any
+    ) -> AsyncIterator[httpx.Response]:
+        """Give a good answer, and one to a text only when it is no page or JSON."""
+        async with super()._answer(method, path, **options) as answer:
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if path.startswith(_SPEECH) and kind.startswith(("text/", "application/json")):
+                raise ProviderError(
+                    "ElevenLabs' answer is no audio; check the base_url", provider="elevenlabs"
+                )
+            yield answer
+
     async def _streamed(self, text: str, voice: str | None) -> AsyncIterator[bytes]:
         params = {
             "output_format": self._config.output_format,
@@ -248,7 +265,7 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
             json=self._body(text),
         )
         async with answering as answer:
-            pieces, limit = answer.aiter_bytes(_PIECE), self._first
+            pieces, limit, heard = answer.aiter_bytes(_PIECE), self._first, False
             while True:
                 # The limit is for what the vendor does, not for who listens.
                 try:
@@ -256,9 +273,11 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
                         piece = await anext(pieces, None)
                 except TimeoutError as exc:
                     raise self._late(limit) from exc
+                if piece is None and not heard and pronounced(text):
+                    raise silent()
                 if piece is None:
                     return
-                limit = self._idle
+                limit, heard = self._idle, True
                 yield piece
 
     async def synthesize_stream_input(
@@ -304,6 +323,7 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
         path = f"{self._path(voice)}/stream-input?{urlencode(self._live_params())}"
         pieces = Pieces(text_stream)
         exchange: Exchange | None = None
+        spoke = False
         try:
             first = await _first_text(pieces)
             if first is None:
@@ -316,9 +336,14 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
                 chunk = self._heard(json_object(frame, self.vendor), audio)
                 if chunk is not None:
                     exchange.progress()
+                    spoke = spoke or bool(chunk.data)
+                    if chunk.is_final and not spoke:
+                        break
                     yield chunk
             if not exchange.written:
                 raise socket.lost("closed the connection too early")
+            if not spoke and pronounced(first):
+                raise silent()
         finally:
             if exchange is not None:
                 await exchange.close()
@@ -374,7 +399,7 @@ class ElevenLabsTTSProvider(CloudSpeech, TTSProvider):
         voice = voice or self._config.voice_id
         if _VOICE_ID.fullmatch(voice) is None:
             raise InvalidInputError("voice: no ElevenLabs voice id; list_voices() gives them")
-        return f"text-to-speech/{voice}"
+        return f"{_SPEECH}{voice}"
 
     def _settings(self) -> dict[str, Any]:
         config: ElevenLabsConfig = self._config
