@@ -428,7 +428,7 @@ class TestSpecs:
 
     def test_a_row_for_every_trigger(self) -> None:
         assert set(HOOK_SPECS) == set(HookTrigger)
-        assert len(HOOK_SPECS) == 29
+        assert len(HOOK_SPECS) == 34
         assert all(spec.summary for spec in HOOK_SPECS.values())
 
     def test_the_table_is_read_only(self) -> None:

@@ -280,7 +280,14 @@ class TestEnums:
         members: type[enum.StrEnum] = getattr(enums, name)
         wanted = _ENUMS[name].split()
         if name == "HookTrigger":
-            wanted.append("on_observation")
+            wanted += [
+                "on_observation",
+                "on_turn_complete",
+                "on_turn_incomplete",
+                "on_dtmf",
+                "on_recording_started",
+                "on_recording_stopped",
+            ]
         assert [m.value for m in members] == wanted
         assert [m.name for m in members] == [value.upper() for value in wanted]
 

@@ -11,6 +11,7 @@ _ORDER = (
     "crowds",
     "hooks",
     "answers",
+    "voice",
     "content",
     "lookups",
     "sockets",

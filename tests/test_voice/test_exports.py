@@ -5,15 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 import roomkit.voice
 import roomkit.voice.pipeline
 
-SOURCE = Path(roomkit.voice.__file__).resolve().parents[2]
 NAMES = """
 AudioChunk AudioFrame TranscriptionResult VoiceBackend VoiceCapability VoiceSession
 VoiceSessionState AudioReceivedCallback BargeInCallback BargeInEvent PartialTranscriptionEvent
@@ -84,26 +81,10 @@ def test_the_getters_are_listed_but_not_starred() -> None:
     assert not set(GETTERS) & set(roomkit.voice.__all__)
 
 
-def _is_written(module: str) -> bool:
-    return (SOURCE / f"{module.replace('.', '/')}.py").exists()
-
-
-@pytest.mark.xfail(strict=True, reason="some modules of the issue are still being written")
-def test_every_getter_has_its_module() -> None:
-    """None is missing. Once none is, this mark and the skip below go."""
-    assert [module for module, _ in GETTERS.values() if not _is_written(module)] == []
-
-
 @pytest.mark.parametrize("getter", sorted(GETTERS))
 def test_a_getter_gives_the_thing_itself(getter: str) -> None:
     """The very class or function of the module it lives in."""
     module, name = GETTERS[getter]
-    if not _is_written(module):
-        pytest.skip(f"{module} is not written yet")
-    if module.endswith("fastrtc_transport") and find_spec("fastrtc") is None:
-        with pytest.raises(ImportError, match=r"roomkit\[fastrtc\]"):
-            getattr(roomkit.voice, getter)()
-        return
     assert getattr(roomkit.voice, getter)() is getattr(import_module(module), name)
 
 

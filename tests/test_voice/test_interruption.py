@@ -255,3 +255,46 @@ class TestWatch:
             await task
         assert asyncio.all_tasks() == before
         assert clock.sleepers == 0
+
+    async def test_measured_speech_counts_and_time_does_not(self, clock: ManualClock) -> None:
+        """Once the VAD has said how long was spoken, silence does not make it longer."""
+        watch = InterruptionHandler(InterruptionConfig()).watch(lambda: 1000, clock=clock)
+        task = asyncio.create_task(watch.decided())
+        watch.spoken(100)
+        await clock.advance(10)
+        assert not task.done()
+        assert clock.sleepers == 0
+        assert watch.speech_duration_ms == 100
+        watch.spoken(320)
+        assert (await task).reason == "confirmed"
+
+    async def test_the_last_word_on_its_length(self, clock: ManualClock) -> None:
+        """What the VAD says at the end holds, and nothing said later changes it."""
+        watch = InterruptionHandler(InterruptionConfig()).watch(lambda: 1000, clock=clock)
+        task = asyncio.create_task(watch.decided())
+        await clock.advance(0.25)
+        watch.ended(180)
+        watch.ended(900)
+        watch.spoken(900)
+        assert (await task).reason == "too_short"
+        assert watch.speech_duration_ms == 180
+
+    async def test_a_burst_is_judged_at_its_end(self, clock: ManualClock) -> None:
+        """Speech whose frames came all at once interrupts as well, if it was long enough."""
+        watch = InterruptionHandler(InterruptionConfig()).watch(lambda: 1000, clock=clock)
+        task = asyncio.create_task(watch.decided())
+        watch.ended(400)
+        assert (await task).reason == "confirmed"
+
+    async def test_measured_speech_waits_for_the_protected_start(self, clock: ManualClock) -> None:
+        """Long enough already, it interrupts as soon as it may."""
+        config = InterruptionConfig(min_speech_ms=100, allow_during_first_ms=500)
+        watch = InterruptionHandler(config).watch(
+            lambda: round(clock.monotonic() * 1000), clock=clock
+        )
+        task = asyncio.create_task(watch.decided())
+        watch.spoken(150)
+        await clock.advance(0.45)
+        assert not task.done()
+        await clock.advance(0.1)
+        assert (await task).reason == "confirmed"

@@ -44,19 +44,25 @@ class TestUtterances:
         assert kinds(events) == [START, END]
         assert events[1][1].duration_ms == 1000
 
-    def test_too_short_is_dropped_silently(self) -> None:
-        """A click starts but never becomes an utterance; its silence does not count."""
+    def test_too_short_ends_without_audio(self) -> None:
+        """A click starts and ends, but is no utterance; its silence does not count."""
         pcm = silence(500) + tone(300, 100) + silence(1000) + tone(300, 300) + silence(600)
         events = run(EnergyVADProvider(), pcm)
-        assert kinds(events) == [START, START, END]
-        assert events[2][1].audio_bytes == silence(300) + tone(300, 300) + silence(300)
+        assert kinds(events) == [START, END, START, END]
+        assert events[1][1].audio_bytes is None
+        assert events[3][1].audio_bytes == silence(300) + tone(300, 300) + silence(300)
 
-    def test_too_short_can_be_reported(self) -> None:
-        """With report_dropped every start has its end, without audio."""
-        events = run(EnergyVADProvider(report_dropped=True), tone(300, 100) + silence(600))
+    def test_too_short_is_reported_with_its_length(self) -> None:
+        """Every start has its end; how long the sound was is told."""
+        events = run(EnergyVADProvider(), tone(300, 100) + silence(600))
         assert kinds(events) == [START, END]
         assert events[1][1].audio_bytes is None
         assert events[1][1].duration_ms == 100
+
+    def test_too_short_can_be_left_out(self) -> None:
+        """Without report_dropped a start may have no end."""
+        events = run(EnergyVADProvider(report_dropped=False), tone(300, 100) + silence(600))
+        assert kinds(events) == [START]
 
     def test_longest_utterance(self) -> None:
         """Endless speech is cut, each piece whole and none of it twice."""
@@ -152,9 +158,9 @@ class TestSettings:
     def test_pipeline_configuration(self) -> None:
         """A pipeline's VADConfig is taken over, also rules in extra; a bad one changes nothing."""
         vad = EnergyVADProvider()
-        vad.configure(VADConfig(200, 0, 50, {"report_dropped": True, "unknown": 1}))
+        vad.configure(VADConfig(200, 0, 50, {"report_dropped": False, "unknown": 1}))
         assert vad.rules.silence_threshold_ms == 200
-        assert vad.rules.report_dropped
+        assert not vad.rules.report_dropped
         with pytest.raises(InvalidInputError, match="silence_threshold_ms"):
             vad.configure(VADConfig(silence_threshold_ms=-1))
         events = run(vad, tone(300, 60) + silence(220))

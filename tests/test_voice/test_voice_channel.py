@@ -19,7 +19,6 @@ from roomkit.voice.base import TranscriptionResult, VoiceCapability, VoiceSessio
 from roomkit.voice.pipeline import VADEvent, VADEventType
 from roomkit.voice.stt.mock import MockSTTProvider
 from roomkit.voice.tts.mock import MockTTSProvider
-from roomkit.voice.turn_detector import PunctuationTurnDetector
 from tests.support.kits import messages, texts
 from tests.test_voice._voice_rooms import (
     END,
@@ -372,24 +371,3 @@ class TestStreamingWords:
             await speak(backend, session)
             await until(lambda: "after_broadcast" in ears.order)
             assert texts(await messages(kit)) == ["whole"]
-
-
-class TestTurns:
-    """Utterances joined into turns."""
-
-    async def test_an_unfinished_turn_waits_for_the_rest(self) -> None:
-        """ "I would like to" is no turn; with its end it is one message."""
-        backend = MockVoiceBackend()
-        stt = MockSTTProvider(["I would like to", "order a pizza."])
-        async with RoomKit(voice=backend) as kit:
-            ears = HookEars(kit)
-            detector = PunctuationTurnDetector(pause_ms=60_000, unfinished_ms=60_000)
-            channel = voice(backend, START, END, START, END, stt=stt, turn_detector=detector)
-            session = await open_call(kit, channel)
-            await speak(backend, session)
-            await until(lambda: len(ears.of(HookTrigger.ON_TRANSCRIPTION)) == 1)
-            await settle()
-            assert await messages(kit) == []
-            await speak(backend, session)
-            await until(lambda: "after_broadcast" in ears.order)
-            assert texts(await messages(kit)) == ["I would like to order a pizza."]

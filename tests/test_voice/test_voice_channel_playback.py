@@ -239,6 +239,18 @@ class TestBargeIn:
             assert scene.channel.playback(scene.session) is None
             assert await scene.channel.interrupt(scene.session) is False
 
+    async def test_a_playback_ends_on_any_clock(self) -> None:
+        """Parts of a millisecond that no clock can sleep away do not keep it going."""
+        backend, clock = Backend(), ManualClock()
+        async with RoomKit(voice=backend) as kit:
+            channel = VoiceChannel("voice", tts=MockTTSProvider(), backend=backend, clock=clock)
+            session = await open_call(kit, channel)
+            for _ in range(60):
+                await channel.say(session, "Enter your number, then hash.")
+                for _ in range(3):
+                    await clock.advance(0.02)
+                assert channel.playback(session) is None
+
 
 class TestInterrupt:
     """Stopping from the program's side."""

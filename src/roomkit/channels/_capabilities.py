@@ -24,6 +24,7 @@ SMS_CAPABILITIES = ChannelCapabilities(
     supports_read_receipts=True,
     supports_media=True,
 )
+"""Text of up to 1600 characters, pictures and read receipts; a vendor may allow less."""
 
 EMAIL_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH, _MEDIA],
@@ -31,6 +32,7 @@ EMAIL_CAPABILITIES = ChannelCapabilities(
     supports_rich_text=True,
     supports_media=True,
 )
+"""Text and HTML of any length, attachments and threads."""
 
 WHATSAPP_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH, _MEDIA, _LOCATION, _TEMPLATE],
@@ -46,6 +48,7 @@ WHATSAPP_CAPABILITIES = ChannelCapabilities(
     supports_quick_replies=True,
     supports_media=True,
 )
+"""What the business API carries: three buttons, templates, places, reactions and edits."""
 
 WHATSAPP_PERSONAL_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH, _MEDIA, _AUDIO, _VIDEO, _LOCATION],
@@ -62,6 +65,7 @@ WHATSAPP_PERSONAL_CAPABILITIES = ChannelCapabilities(
     supports_video=True,
     supported_video_formats=["video/mp4"],
 )
+"""What a linked personal account carries: voice messages and films, but no buttons."""
 
 MESSENGER_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH, _MEDIA, _TEMPLATE],
@@ -73,6 +77,7 @@ MESSENGER_CAPABILITIES = ChannelCapabilities(
     supports_quick_replies=True,
     supports_media=True,
 )
+"""Text of up to 2000 characters, pictures, three buttons, quick replies and templates."""
 
 TEAMS_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH],
@@ -84,8 +89,10 @@ TEAMS_CAPABILITIES = ChannelCapabilities(
     supports_read_receipts=True,
     supports_rich_text=True,
 )
+"""Text and markdown of up to 28,000 characters, threads, reactions, edits and deletes."""
 
 HTTP_CAPABILITIES = ChannelCapabilities(media_types=[_TEXT, _RICH])
+"""Text and rich text; what the other program shows of it is its own affair."""
 
 RCS_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH, _MEDIA],
@@ -98,6 +105,7 @@ RCS_CAPABILITIES = ChannelCapabilities(
     supports_cards=True,
     supports_media=True,
 )
+"""Text of up to 8000 characters, pictures, cards, buttons and quick replies."""
 
 WEBSOCKET_CAPABILITIES = ChannelCapabilities(
     media_types=[_TEXT, _RICH, _MEDIA, _AUDIO, _VIDEO, _LOCATION],
@@ -112,6 +120,7 @@ WEBSOCKET_CAPABILITIES = ChannelCapabilities(
     supports_cards=True,
     supports_quick_replies=True,
 )
+"""All there is except templates: your own program shows it."""
 
 _OWN = {"delivery_mode", "custom"}
 """Settings of the channel in its room, on which a vendor has no say."""

@@ -14,7 +14,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roomkit._aio import DeadlineExceeded, TaskSet, bounded, cancelled_from_within
+from roomkit._aio import (
+    DeadlineExceeded,
+    TaskSet,
+    bounded,
+    cancel_and_wait,
+    cancelled_from_within,
+)
 from roomkit._logging import ids, log_failure
 from roomkit._sanitize import clean_text
 from roomkit.models.content import TextContent
@@ -35,6 +41,8 @@ logger = logging.getLogger("roomkit.channels.realtime_voice")
 
 MOST_FRAMES = 50
 """Frames of a caller that wait for the model; the oldest is dropped and counted."""
+MOST_IN_BYTES = 4 * 1024 * 1024
+"""Bytes of a caller that wait for the model, however few frames they are."""
 MOST_SECONDS = 300
 """Seconds of the model's audio that wait for a slow caller; more is dropped and counted."""
 MOST_MESSAGES = 1024
@@ -147,6 +155,8 @@ class LiveSession:
         self._transport = transport
         self._most_out = most_out
         self._emit_transcripts = emit_transcripts
+        self._opening: asyncio.Task[None] | None = None
+        self._in_bytes = 0
         self._out_bytes = 0
         self._out_messages = 0
         self._dropped = [0, 0, 0]
@@ -169,6 +179,32 @@ class LiveSession:
         if self._dropped[kind] == 1:
             logger.warning("%s dropped", what, extra=ids(session_id=self.session.id))
 
+    # -- the beginning -------------------------------------------------------------------
+
+    async def open(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Connect; False when it was stopped: nobody who has left waits for a silent vendor.
+
+        Raises:
+            Exception: What ``work`` raises.
+        """
+        opening = asyncio.create_task(work, name=f"realtime_open:{self.session.id}")
+        # Who is cancelled meanwhile does not ask how it ended.
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._opening = opening
+        try:
+            await asyncio.wait((opening,))
+        finally:
+            await self.stop_opening(None)
+        if opening.cancelled():
+            return False
+        opening.result()
+        return True
+
+    async def stop_opening(self, caller: asyncio.Task[Any] | None) -> None:
+        """Connect no more, unless ``caller`` is what connects."""
+        if self._opening is not None and self._opening is not caller:
+            await cancel_and_wait((self._opening,), _STOP_TIMEOUT)
+
     # -- audio ---------------------------------------------------------------------------
 
     def audio_in(self, audio: bytes) -> None:
@@ -176,12 +212,15 @@ class LiveSession:
         if self.over or self.session.state is not RealtimeSessionState.ACTIVE:
             self._dropped[0] += 1
             return
-        if len(self._in.waiting) >= MOST_FRAMES:
-            self._in.waiting.popleft()
+        self._in_bytes += len(audio)
+        waiting = self._in.waiting
+        while waiting and (len(waiting) >= MOST_FRAMES or self._in_bytes > MOST_IN_BYTES):
+            self._in_bytes -= len(waiting.popleft())
             self._drop(0, "the model does not keep up: a frame was")
         self._in.put(audio)
 
     async def _to_model(self, audio: bytes) -> None:
+        self._in_bytes -= len(audio)
         if self.over:
             return
         heard = audio if self.hear is None else self.hear(audio)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from roomkit.channels._voice_faults import Faults
 from roomkit.channels._voice_hooks import RoomHooks
 from roomkit.channels._voice_inbound import Listener
 from roomkit.channels._voice_session import Speaker
 from roomkit.voice.backends.base import VoiceBackend
 from roomkit.voice.base import VoiceSessionState
+from roomkit.voice.pipeline.contract import AudioFormat
 
 if TYPE_CHECKING:
-    from roomkit.channels._voice_inbound import Hearing
+    from collections.abc import Callable
+
+    from roomkit.channels._voice_hearing import Hearing
     from roomkit.channels._voice_session import VoiceParts
     from roomkit.models.channel import ChannelBinding
     from roomkit.voice.audio_frame import AudioFrame
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_CROSSING = 50
 """Frames of another thread that wait for the event loop."""
+MOST_PAST = 1_000
+"""Sessions that have ended whose rooms are known: their recordings still become whole."""
 
 
 @dataclass(eq=False)
@@ -34,6 +40,7 @@ class Call:
         room_id: Its room.
         speaker: What is said to it.
         listener: What it says.
+        feed: Takes its frames.
         crossing: Frames on their way from another thread.
         scheduled: Whether the event loop knows of them.
     """
@@ -42,6 +49,7 @@ class Call:
     room_id: str
     speaker: Speaker
     listener: Listener
+    feed: Callable[[VoiceSession, AudioFrame], None]
     crossing: deque[tuple[VoiceSession, AudioFrame]] = field(default_factory=deque)
     scheduled: bool = False
 
@@ -69,6 +77,7 @@ class Calls:
         self._parts = parts
         self._hearing = hearing
         self._guests: dict[str, Call] = {}
+        self._past: OrderedDict[str, str] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = get_ident()
 
@@ -80,21 +89,46 @@ class Calls:
             self._loop = None
         self._thread = get_ident()
         self._guests.pop(session.id, None)
-        self.bound[session.id] = self._make(session, room_id, binding)
+        call = self.bound[session.id] = self._make(session, room_id, binding)
+        if self._loop is not None:
+            call.listener.watch_silence()
+
+    def staged(self, session: VoiceSession) -> None:
+        """Note that the pipeline has made a bound session's stages."""
+        call, pipeline = self.bound.get(session.id), self._parts.pipeline
+        if call is not None and pipeline is not None:
+            call.feed = pipeline.feeder(session)
 
     def _make(self, session: VoiceSession, room_id: str, binding: ChannelBinding) -> Call:
-        speaker = Speaker(self._parts, session, RoomHooks(self._parts, room_id))
-        listener = Listener(self._parts, self._hearing, session, room_id, binding, speaker)
-        return Call(session, room_id, speaker, listener)
+        faults = Faults(session, self._parts.faults)
+        speaker = Speaker(self._parts, session, RoomHooks(self._parts, room_id), faults)
+        listener = Listener(self._parts, self._hearing, session, room_id, binding, speaker, faults)
+        pipeline = self._parts.pipeline
+        feed = self._unstaged if pipeline is None else pipeline.feed
+        return Call(session, room_id, speaker, listener, feed)
+
+    def _unstaged(self, session: VoiceSession, frame: AudioFrame) -> None:
+        call = self.bound.get(session.id)
+        if call is not None:
+            call.listener.frame(frame)
 
     def find(self, session_id: str) -> Call | None:
         """Return a call, also one with a session nobody bound."""
         return self.bound.get(session_id) or self._guests.get(session_id)
 
+    def take(self, session_id: str) -> Call | None:
+        """Return a bound call that ends; its room is remembered for a while."""
+        call = self.bound.pop(session_id, None)
+        if call is not None:
+            self._past[session_id] = call.room_id
+            if len(self._past) > MOST_PAST:
+                self._past.popitem(last=False)
+        return call
+
     def take_all(self) -> list[Call]:
         """Return all calls, and forget them."""
-        calls = [*self.bound.values(), *self._guests.values()]
-        self.bound.clear()
+        calls = [call for key in list(self.bound) if (call := self.take(key)) is not None]
+        calls += self._guests.values()
         self._guests.clear()
         return calls
 
@@ -137,14 +171,20 @@ class Calls:
             return None
         return call.listener
 
-    def speech_rate(self, session: VoiceSession) -> int:
-        """Return the hertz of a session's utterances."""
+    def hooks_of(self, session: VoiceSession) -> RoomHooks | None:
+        """Return the hooks of a session's room, also for a while after its end."""
+        call = self.bound.get(session.id)
+        room_id = self._past.get(session.id) if call is None else call.room_id
+        return None if room_id is None else RoomHooks(self._parts, room_id)
+
+    def speech_format(self, session: VoiceSession) -> AudioFormat:
+        """Return the format of a session's utterances."""
         pipeline = self._parts.pipeline
         known = None if pipeline is None else pipeline.speech_format(session)
         if known is not None:
-            return known.sample_rate
+            return known
         told = session.metadata.get("input_sample_rate")
-        return told if isinstance(told, int) and told > 0 else 16000
+        return AudioFormat(told if isinstance(told, int) and told > 0 else 16000)
 
     def on_frame(self, session: VoiceSession, frame: AudioFrame) -> None:
         """Take a frame from the backend, from whichever thread."""
@@ -152,10 +192,7 @@ class Calls:
         if call is None or session.state is VoiceSessionState.ENDED:
             self.dropped += 1
         elif get_ident() == self._thread:
-            if self._hearing.streaming:
-                call.listener.frame(frame)
-            if self._parts.pipeline is not None:
-                self._parts.pipeline.feed(session, frame)
+            call.feed(session, frame)
         else:
             self._cross(call, session, frame)
 

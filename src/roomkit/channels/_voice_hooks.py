@@ -61,9 +61,9 @@ class RoomHooks:
     async def tell(self, trigger: HookTrigger, payload: Any) -> None:
         """Tell the observers of a trigger; returns when they are done."""
         host = self._parts.host
-        if host is not None:
+        if host is not None and host.is_observed(self._room_id, trigger):
             work = host.run_observers(self._room_id, trigger, payload)
-            await contained(work, f"telling hooks of {trigger}")
+            await contained(work, "telling hooks of " + trigger)
 
     async def ask(self, trigger: HookTrigger, text: str) -> str | None:
         """Ask the gates of a trigger about a text, then tell its observers what they left.
@@ -75,7 +75,7 @@ class RoomHooks:
         if host is None:
             return None
         answer = await contained(
-            host.run_gates(self._room_id, trigger, text), f"asking hooks of {trigger}"
+            host.run_gates(self._room_id, trigger, text), "asking hooks of " + trigger
         )
         if answer is None:
             return None

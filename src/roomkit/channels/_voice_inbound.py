@@ -1,4 +1,4 @@
-"""What one voice session says: hooks, interruptions, transcription, and on into its room.
+"""What one voice session says: hooks, transcription, and on into its room.
 
 Two lanes keep the order: hooks are told of speech in one, utterances become messages in the
 other. What has to stop a playback waits in neither.
@@ -8,40 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roomkit._aio import TaskSet
+from roomkit._aio import DeadlineExceeded, TaskSet, cancelled_from_within
 from roomkit._logging import ids
+from roomkit.channels._voice_barge_in import BargeIn, Over
+from roomkit.channels._voice_faults import Fault
+from roomkit.channels._voice_hearing import Lane
 from roomkit.channels._voice_hooks import RoomHooks, contained
+from roomkit.channels._voice_silence import SilenceWatch
+from roomkit.channels._voice_turns import Turns
 from roomkit.channels._voice_words import LiveTranscript, PreRoll, transcribe
+from roomkit.exceptions import InvalidReturnError
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import HookTrigger
 from roomkit.voice.audio_frame import AudioFrame
+from roomkit.voice.dtmf import DTMFDetectedEvent
 from roomkit.voice.events import (
-    BargeInEvent,
     PartialTranscriptionEvent,
     SpeakerChangeEvent,
     VADAudioLevelEvent,
     VADSilenceEvent,
 )
-from roomkit.voice.interruption import InterruptionStrategy
-from roomkit.voice.turn_detector import TurnCollector, TurnDecision, TurnEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from roomkit.channels._voice_session import Speaker, TTSPlaybackState, VoiceParts
+    from roomkit.channels._voice_faults import Faults
+    from roomkit.channels._voice_hearing import Hearing, Work
+    from roomkit.channels._voice_session import Speaker, VoiceParts
     from roomkit.models.channel import ChannelBinding
     from roomkit.voice.base import VoiceSession
-    from roomkit.voice.interruption import InterruptionHandler, InterruptionWatch
-    from roomkit.voice.stt.base import STTProvider
-    from roomkit.voice.turn_detector import TurnDetector
-
-    Work = Callable[[], Coroutine[Any, Any, None]]
+    from roomkit.voice.pipeline.contract import AudioFormat
 
 logger = logging.getLogger("roomkit.voice")
 
@@ -56,61 +55,6 @@ MOST_INBOUND = 8
 
 _ORDER_SECONDS = 1.0
 _HOLD_SECONDS = 5.0
-_HISTORY = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """How a channel listens.
-
-    Attributes:
-        stt: Turns speech into text.
-        stt_timeout: Seconds an utterance may take.
-        streaming: Recognise while somebody still speaks.
-        handler: Decides about interruptions.
-        turns: Decides when a turn is over; None: each utterance is one.
-        most_ms: The longest utterance, in milliseconds.
-        preroll_ms: Audio from before the first word, for a streaming recogniser.
-        silence_ms: The silence that ends an utterance.
-    """
-
-    stt: STTProvider | None
-    stt_timeout: float
-    streaming: bool
-    handler: InterruptionHandler
-    turns: TurnDetector | None
-    most_ms: float
-    preroll_ms: float
-    silence_ms: float
-
-
-class Lane:
-    """Work in order, in a task that lives while there is any."""
-
-    def __init__(self, name: str, tasks: TaskSet) -> None:
-        self.dropped = 0
-        self._name = name
-        self._tasks = tasks
-        self._waiting: deque[Work] = deque()
-        self._running = False
-
-    def put(self, work: Work, most: int) -> bool:
-        """Do something after what came before; False when ``most`` wait already."""
-        if len(self._waiting) >= most:
-            self.dropped += 1
-            return False
-        self._waiting.append(work)
-        if not self._running:
-            self._running = True
-            self._tasks.start(self._run(), name=self._name)
-        return True
-
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                await contained(self._waiting.popleft()(), self._name)
-        finally:
-            self._running = False
 
 
 @dataclass(slots=True)
@@ -118,10 +62,9 @@ class _Speech:
     """What is known of an utterance when it ends."""
 
     audio: AudioFrame
-    lasted_ms: int
+    lasted_ms: float
     live: LiveTranscript | None
-    watch: InterruptionWatch | None
-    playback: TTSPlaybackState | None
+    over: Over | None
 
 
 class Listener:
@@ -134,6 +77,7 @@ class Listener:
         room_id: Its room, the only one its words go to.
         binding: The channel's place there.
         speaker: What is said to the session.
+        faults: Counts what goes wrong.
     """
 
     def __init__(
@@ -144,45 +88,61 @@ class Listener:
         room_id: str,
         binding: ChannelBinding,
         speaker: Speaker,
+        faults: Faults,
     ) -> None:
         self.binding = binding
         self._parts = parts
         self._how = hearing
         self._session = session
         self._room_id = room_id
-        self._speaker = speaker
-        self._hooks = RoomHooks(parts, room_id)
+        self._faults = faults
+        self._hooks = hooks = RoomHooks(parts, room_id)
         self._tasks = TaskSet(f"voice_inbound:{session.id}")
-        self._watches = TaskSet(f"barge_in:{session.id}")
         self._telling = Lane(f"voice_hooks:{session.id}", self._tasks)
         self._talking = Lane(f"voice_words:{session.id}", self._tasks)
+        self._barge_in = BargeIn(parts, hearing.handler, session, hooks, speaker)
+        self._entering = f"voice_inbound:{session.id}"
         self._going: set[asyncio.Task[Any]] = set()
         self._latest: asyncio.Task[Any] | None = None
         self._began: float | None = None
-        self._watch: InterruptionWatch | None = None
-        self._playback: TTSPlaybackState | None = None
         self._live: LiveTranscript | None = None
+        self._streaming = hearing.streaming
+        self._ending = TaskSet(f"voice_stt_end:{session.id}")
         self._preroll = PreRoll(hearing.preroll_ms)
-        self._history: deque[TurnEntry] = deque(maxlen=_HISTORY)
         self._closed = False
-        self._turns = None
+        self._turns: Turns | None = None
         if hearing.turns is not None:
-            self._turns = TurnCollector(
-                hearing.turns, self._turn_over, clock=parts.clock, session_id=session.id
-            )
+            say, silence = self._say_in_room, hearing.silence_ms
+            self._turns = Turns(parts, hearing.turns, session, hooks, self._telling, say, silence)
+        self._silence: SilenceWatch | None = None
 
     @property
-    def dropped(self) -> int:
-        """Hooks and utterances there was no room for."""
-        return self._telling.dropped + self._talking.dropped
+    def _deaf(self) -> bool:
+        return self._closed or self._parts.host is None
 
     def _silenced(self) -> bool:
-        return self._closed or self._parts.host is None or not self.binding.can_send
+        return self._deaf or not self.binding.can_send
+
+    def watch_silence(self) -> None:
+        """Begin to watch for silence on both sides, if that is asked for; needs a loop."""
+        limit = self._how.silence_timeout
+        if limit is not None and self._silence is None:
+            self._silence = SilenceWatch(limit, self._parts.clock, self._speaks, self._silent)
+            self._ending.start(self._silence.run(), name=f"voice_silence:{self._session.id}")
+
+    def _speaks(self) -> bool:
+        return self._began is not None or self._session.id in self._parts.playing
+
+    def _silent(self, seconds: float) -> None:
+        self.silence(round(seconds * 1000))
 
     # -- what is heard ------------------------------------------------------------------------
 
     def frame(self, frame: AudioFrame) -> None:
-        """Take a frame for a streaming recogniser."""
+        """Take a frame as the stages before the VAD left it."""
+        self._barge_in.frame()
+        if not self._streaming:
+            return
         if self._live is not None:
             self._live.feed(frame)
         else:
@@ -190,177 +150,141 @@ class Listener:
 
     def started(self) -> None:
         """Note that somebody begins to speak: a playback may have to stop at once."""
-        if self._closed or self._parts.host is None:
+        if self._deaf:
             return
-        self._end_watch()
+        if self._began is not None:
+            self._faults.note(
+                Fault.SPEECH_ENDLESS, "speech begins whose end before was never reported"
+            )
         self._began = self._parts.clock.monotonic()
         if self._turns is not None:
             self._turns.hold()
-            self._watches.start(self._let_go(self._began), name="voice_turn_hold")
-        playback = self._parts.playing.get(self._session.id)
-        if playback is not None and not self._silenced():
-            self._watch = self._how.handler.watch(
-                lambda: playback.position_ms, clock=self._parts.clock
-            )
-            self._playback = playback
-            self._watches.start(
-                self._decide(self._watch, playback), name=f"barge_in:{self._session.id}"
-            )
-        self._open_stream()
-        self._telling.put(self._tell_start, MOST_HOOKS)
+            self._ending.start(self._let_go(self._began), name="voice_turn_hold")
+        if not self._silenced():
+            self._barge_in.speech_started()
+        if self._streaming:
+            self._open_stream()
+        if self._hooks.watched(HookTrigger.ON_SPEECH_START):
+            self._later(self._tell_start)
 
-    def ended(self, audio: bytes | None, sample_rate: int) -> None:
+    def ended(
+        self, audio: bytes | None, form: AudioFormat, spoken_ms: float | None = None
+    ) -> None:
         """Note that somebody has spoken.
 
         Args:
-            audio: The utterance, PCM mono; None when nobody kept it.
-            sample_rate: Hertz.
+            audio: The utterance as PCM; None or empty where there is nothing to recognise.
+            form: Its format.
+            spoken_ms: How long they spoke, where that is known.
         """
-        watch, playback, live = self._watch, self._playback, self._live
-        self._live = None
-        now = self._parts.clock.monotonic()
-        lasted = 0 if self._began is None else round((now - self._began) * 1000)
-        self._began = None
-        self._end_watch()
-        if self._closed or self._parts.host is None:
+        live, self._live = self._live, None
+        over = self._barge_in.speech_ended(spoken_ms)
+        lasted = self._lasted(spoken_ms)
+        if self._deaf:
             self._forget(live)
             return
-        if audio is None:
-            self._forget(live)
-            if self._turns is not None:
-                self._turns.resume()
-            self._telling.put(self._tell_end, MOST_HOOKS)
+        block = form.channels * form.sample_width
+        whole = b"" if audio is None else audio[: len(audio) - len(audio) % block]
+        if not whole:
+            self._no_words(live)
+            if self._hooks.watched(HookTrigger.ON_SPEECH_END):
+                self._later(self._tell_end)
             return
-        most = int(self._how.most_ms * sample_rate / 1000) * 2
-        if len(audio) > most:
-            logger.warning("an utterance is too long and is cut", extra=self._ids())
-            audio = audio[:most]
-        frame = AudioFrame(data=audio, sample_rate=sample_rate, channels=1, sample_width=2)
-        speech = _Speech(frame, lasted, live, watch, playback)
-        if not self._telling.put(partial(self._spoken, speech), MOST_HOOKS):
-            self._forget(live)
+        most = int(self._how.most_ms * form.sample_rate / 1000) * block
+        if len(whole) > most:
+            self._faults.note(Fault.UTTERANCE_CUT, "an utterance is too long and is cut")
+            whole = whole[:most]
+        frame = AudioFrame(whole, form.sample_rate, form.channels, form.sample_width)
+        self._take(_Speech(frame, lasted, live, over))
+
+    def _lasted(self, spoken_ms: float | None) -> float:
+        """Return how long the speech that ends now lasted, in milliseconds."""
+        began, self._began = self._began, None
+        if self._silence is not None:
+            self._silence.noise()
+        if spoken_ms is not None:
+            return spoken_ms
+        return 0.0 if began is None else (self._parts.clock.monotonic() - began) * 1000
+
+    def _take(self, speech: _Speech) -> None:
+        """Let an utterance become text, after the hooks of its begin and end."""
+        if self._telling.idle and not self._hooks.watched(HookTrigger.ON_SPEECH_END):
+            self._recognise(speech)
+        elif not self._later(partial(self._spoken, speech)):
+            self._forget(speech.live)
 
     def partial(self, text: str, confidence: float, is_stable: bool) -> None:
         """Note speech so far."""
         if self._silenced():
             return
-        if self._watch is not None:
-            self._watch.heard(text)
-        event = PartialTranscriptionEvent(self._session, text, confidence, is_stable)
-        self._tell(HookTrigger.ON_PARTIAL_TRANSCRIPTION, event)
+        self._barge_in.heard(text)
+        if self._hooks.watched(HookTrigger.ON_PARTIAL_TRANSCRIPTION):
+            event = PartialTranscriptionEvent(self._session, text, confidence, is_stable)
+            self._tell(HookTrigger.ON_PARTIAL_TRANSCRIPTION, event)
 
     def silence(self, milliseconds: int) -> None:
         """Note that it is silent."""
         if not self._closed and self._hooks.watched(HookTrigger.ON_VAD_SILENCE):
             self._tell(HookTrigger.ON_VAD_SILENCE, VADSilenceEvent(self._session, milliseconds))
 
+    @property
+    def wants_levels(self) -> bool:
+        """Whether anybody wants to know how loud it is."""
+        return not self._closed and self._hooks.watched(HookTrigger.ON_VAD_AUDIO_LEVEL)
+
     def level(self, level_db: float, is_speech: bool) -> None:
         """Note how loud it is."""
-        if not self._closed and self._hooks.watched(HookTrigger.ON_VAD_AUDIO_LEVEL):
+        if self.wants_levels:
             event = VADAudioLevelEvent(self._session, level_db, is_speech)
             self._tell(HookTrigger.ON_VAD_AUDIO_LEVEL, event)
 
     def speaker_changed(self, speaker_id: str, confidence: float, is_new: bool) -> None:
         """Note that another person speaks."""
-        if not self._closed:
+        if not self._closed and self._hooks.watched(HookTrigger.ON_SPEAKER_CHANGE):
             event = SpeakerChangeEvent(self._session, speaker_id, confidence, is_new)
-            self._telling.put(
-                partial(self._hooks.tell, HookTrigger.ON_SPEAKER_CHANGE, event), MOST_HOOKS
-            )
+            self._later(partial(self._hooks.tell, HookTrigger.ON_SPEAKER_CHANGE, event))
+
+    def key(self, digit: str, duration_ms: float, confidence: float) -> None:
+        """Note that a telephone key was pressed."""
+        if not self._deaf and self._hooks.watched(HookTrigger.ON_DTMF):
+            event = DTMFDetectedEvent(self._session, digit, duration_ms, confidence)
+            self._later(partial(self._tell_key, event))
 
     def barged_in(self) -> None:
         """Note that the backend says somebody speaks over the playback."""
-        playback = self._parts.playing.get(self._session.id)
-        config = self._how.handler.config
-        if playback is None or self._silenced():
-            return
-        if config.strategy is not InterruptionStrategy.DISABLED:
-            self._watches.start(self._barge_in(playback), name=f"barge_in:{self._session.id}")
+        if not self._silenced():
+            self._barge_in.reported()
 
     def said(self, text: str) -> None:
         """Remember what was said to the session, for the turn detector."""
         if self._turns is not None:
-            self._history.append(TurnEntry(text, "assistant"))
+            self._turns.answered(text)
 
     def _tell(self, trigger: HookTrigger, event: object) -> None:
-        self._telling.put(partial(self._hooks.tell, trigger, event), MOST_LEVELS)
+        self._later(partial(self._hooks.tell, trigger, event), MOST_LEVELS)
 
-    def _ids(self) -> dict[str, Any]:
-        return ids(session_id=self._session.id, room_id=self._room_id)
+    def _later(self, work: Work, most: int = MOST_HOOKS) -> bool:
+        """Tell hooks of something after what came before; False when too much waits."""
+        put = self._telling.put(work, most)
+        if not put:
+            self._faults.note(Fault.HOOK_DROPPED, "hooks are too slow: one is not told")
+        return put
 
-    # -- interruptions ------------------------------------------------------------------------
-
-    async def _decide(self, watch: InterruptionWatch, playback: TTSPlaybackState) -> None:
-        decision = await watch.decided()
-        if decision.should_interrupt:
-            await self._barge_in(playback)
-
-    async def _barge_in(self, playback: TTSPlaybackState) -> None:
-        """Stop a playback, once, before any hook is told."""
-        session = self._session
-        if playback.barge_in_handled or self._parts.playing.get(session.id) is not playback:
-            return
-        playback.barge_in_handled = True
-
-        async def tell(state: TTSPlaybackState, position: int) -> None:
-            event = BargeInEvent(session, state.text, position)
-            await self._hooks.tell(HookTrigger.ON_BARGE_IN, event)
-
-        config = self._how.handler.config
-        await self._speaker.stop(
-            "barge_in",
-            flush=config.flush_partial_tts,
-            keep=config.keep_partial_transcript,
-            before=tell,
-        )
-
-    def _end_watch(self) -> None:
-        if self._watch is not None:
-            self._watch.ended()
-        self._watch = self._playback = None
-
-    async def _judge_words(self, speech: _Speech, text: str) -> None:
-        """Take the words themselves for a reason, where only they say whether it is one."""
-        handler = self._how.handler
-        if handler.config.strategy is not InterruptionStrategy.SEMANTIC:
-            return
-        if speech.playback is None or speech.watch is None:
-            return
-        decision = handler.evaluate(
-            playback_position_ms=speech.playback.position_ms,
-            speech_duration_ms=speech.watch.speech_duration_ms,
-            speech_text=text,
-        )
-        if decision.should_interrupt:
-            await self._barge_in(speech.playback)
-
-    # -- words --------------------------------------------------------------------------------
-
-    def _open_stream(self) -> None:
-        stt = self._how.stt
-        if self._live is not None:
-            self._forget(self._live)
-            self._live = None
-        if stt is None or not self._how.streaming or self._silenced():
-            return
-        self._live = LiveTranscript(stt, self._session, self.partial, self._how.most_ms)
-        for frame in self._preroll.take():
-            self._live.feed(frame)
-
-    def _forget(self, live: LiveTranscript | None) -> None:
-        if live is not None:
-            self._watches.start(live.cancel(), name="voice_stt_end")
+    # -- hooks --------------------------------------------------------------------------------
 
     async def _tell_start(self) -> None:
-        await self._refresh()
-        if self.binding.can_send:
+        if await self._may_listen():
             await self._hooks.tell(HookTrigger.ON_SPEECH_START, self._session)
 
     async def _tell_end(self) -> None:
         if self.binding.can_send:
             await self._hooks.tell(HookTrigger.ON_SPEECH_END, self._session)
 
-    async def _refresh(self) -> None:
+    async def _tell_key(self, event: DTMFDetectedEvent) -> None:
+        if await self._may_listen():
+            await self._hooks.tell(HookTrigger.ON_DTMF, event)
+
+    async def _may_listen(self) -> bool:
         """Learn whether the channel may still say something in the room."""
         host = self._parts.host
         if host is not None:
@@ -368,57 +292,93 @@ class Listener:
                 host.find_binding(self._room_id, self._parts.channel_id), "looking up a binding"
             )
             self.binding = found or self.binding
+        return self.binding.can_send
+
+    # -- words --------------------------------------------------------------------------------
+
+    def _open_stream(self) -> None:
+        stt = self._how.stt
+        self._forget(self._live)
+        self._live = None
+        if stt is None or self._silenced():
+            return
+        self._live = LiveTranscript(
+            stt, self._session, self.partial, self._how.most_ms, self._may_listen, self._faults
+        )
+        for frame in self._preroll.take():
+            self._live.feed(frame)
+
+    def _forget(self, live: LiveTranscript | None) -> None:
+        if live is not None:
+            self._ending.start(live.cancel(), name="voice_stt_end")
+
+    def _no_words(self, live: LiveTranscript | None = None) -> None:
+        """Go on as if nothing had been said."""
+        self._forget(live)
+        if self._turns is not None:
+            self._turns.resume()
 
     async def _spoken(self, speech: _Speech) -> None:
-        await self._refresh()
-        if not self.binding.can_send:
-            self._forget(speech.live)
-            return
-        await self._hooks.tell(HookTrigger.ON_SPEECH_END, self._session)
+        if self._hooks.watched(HookTrigger.ON_SPEECH_END):
+            if not await self._may_listen():
+                self._no_words(speech.live)
+                return
+            await self._hooks.tell(HookTrigger.ON_SPEECH_END, self._session)
+        self._recognise(speech)
+
+    def _recognise(self, speech: _Speech) -> None:
         if self._how.stt is None:
-            logger.warning("nothing turns speech into text: stt is missing", extra=self._ids())
+            extra = ids(session_id=self._session.id, room_id=self._room_id)
+            logger.warning("nothing turns speech into text: stt is missing", extra=extra)
+            self._no_words(speech.live)
         elif not self._talking.put(partial(self._utterance, speech), MOST_UTTERANCES):
-            logger.error("an utterance is dropped: too many wait", extra=self._ids())
-            self._forget(speech.live)
+            self._faults.note(
+                Fault.UTTERANCE_DROPPED, "an utterance is dropped: too many wait for the stt"
+            )
+            self._no_words(speech.live)
 
     async def _utterance(self, speech: _Speech) -> None:
         """Turn an utterance into text, and the text into a message of the room."""
+        if not await self._may_listen():
+            self._no_words(speech.live)
+            return
         text = await self._recognised(speech)
         if not text.strip():
-            logger.debug("nothing was said", extra=self._ids())
-            if self._turns is not None:
-                self._turns.resume()
+            logger.debug("nothing was said")
+            self._no_words()
             return
-        await self._judge_words(speech, text)
+        await self._barge_in.judge_words(speech.over, text)
         await self._parts.show(self._session, text, "user")
         left = await self._hooks.ask(HookTrigger.ON_TRANSCRIPTION, text)
         if left is None or not left.strip():
-            if self._turns is not None:
-                self._turns.resume()
-            return
-        if self._turns is None:
+            self._no_words()
+        elif self._turns is None:
             await self._say_in_room(left)
-            return
-        await self._turns.add(
-            left,
-            silence_duration_ms=self._how.silence_ms,
-            speech_duration_ms=speech.lasted_ms,
-            history=tuple(self._history),
-        )
+        else:
+            await self._turns.add(left, speech.lasted_ms)
 
     async def _recognised(self, speech: _Speech) -> str:
-        timeout = self._how.stt_timeout
+        """Return the words of an utterance; none when the recogniser failed."""
+        timeout, stt = self._how.stt_timeout, self._how.stt
         if speech.live is not None:
             text = await speech.live.finish(timeout)
             if text is not None:
                 return text
-        if self._how.stt is None:
+        if stt is None:
             return ""
-        return await transcribe(self._how.stt, speech.audio, timeout)
-
-    async def _turn_over(self, text: str, decision: TurnDecision) -> None:
-        self._history.append(TurnEntry(text, "user"))
-        await self._say_in_room(text)
+        try:
+            return await transcribe(stt, speech.audio, timeout)
+        except asyncio.CancelledError as exc:
+            if not cancelled_from_within():
+                raise
+            self._faults.note(Fault.STT_FAILED, "an utterance is lost: stt failed", exc)
+        except DeadlineExceeded as exc:
+            self._faults.note(Fault.STT_TIMEOUT, "an utterance is lost: stt is too slow", exc)
+        except InvalidReturnError as exc:
+            self._faults.note(Fault.STT_GARBAGE, "an utterance is lost: stt gave no text", exc)
+        except Exception as exc:  # noqa: BLE001 - a border: the next utterance may be understood
+            self._faults.note(Fault.STT_FAILED, "an utterance is lost: stt failed", exc)
+        return ""
 
     async def _let_go(self, began: float) -> None:
         """Let an unfinished turn go on waiting when no end of the speech is ever reported."""
@@ -434,7 +394,7 @@ class Listener:
         if latest is not None and not latest.done():
             # In the order in which they were said: a commit takes far less than this.
             await asyncio.wait((latest,), timeout=_ORDER_SECONDS)
-        task = self._tasks.start(self._inbound(text), name=f"voice_inbound:{self._session.id}")
+        task = self._tasks.start(self._inbound(text), name=self._entering)
         if not task.done():
             self._latest = task
             self._going.add(task)
@@ -465,7 +425,6 @@ class Listener:
             patience: Seconds that what was said before gets to reach the room.
         """
         self._closed = True
-        self._end_watch()
         live, self._live = self._live, None
         if live is not None:
             await live.cancel()
@@ -473,9 +432,9 @@ class Listener:
         if patience > 0:
             await self._tasks.wait(patience, but=mine)
         if self._turns is not None:
-            left = await self._turns.close()
-            if left and patience > 0:
-                await self._say_in_room(left)
+            await self._turns.close(say=patience > 0)
+            if patience > 0:
                 await self._tasks.wait(patience, but=mine)
         await self._tasks.cancel(but=mine, timeout=2.0)
-        await self._watches.cancel(but=mine, timeout=2.0)
+        await self._barge_in.close()
+        await self._ending.cancel(but=mine, timeout=2.0)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Any
 
-from roomkit._aio import TaskSet, bounded, cancel_and_wait, shielded
-from roomkit._logging import ids, log_failure
-from roomkit.channels._voice_hooks import RoomHooks, contained
-from roomkit.channels._voice_speech import Meter, Speech, metered
+from roomkit._aio import DeadlineExceeded, TaskSet, bounded, cancel_and_wait, shielded
+from roomkit.channels._voice_audio_out import metered
+from roomkit.channels._voice_faults import Fault
+from roomkit.channels._voice_hooks import contained
+from roomkit.channels._voice_speech import Meter
 from roomkit.models.enums import HookTrigger
+from roomkit.voice.backends.base import VoiceBackend
 from roomkit.voice.base import VoiceCapability
 from roomkit.voice.events import TTSCancelledEvent
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from roomkit._clock import Clock
+    from roomkit.channels._voice_faults import Faults
+    from roomkit.channels._voice_hooks import RoomHooks
+    from roomkit.channels._voice_speech import Speech
     from roomkit.channels.host import ChannelHost
-    from roomkit.voice.backends.base import VoiceBackend
     from roomkit.voice.base import VoiceSession
     from roomkit.voice.pipeline.engine import AudioPipeline
 
     CancelReason = Literal["barge_in", "explicit", "disconnect", "error"]
-
-logger = logging.getLogger("roomkit.voice")
 
 MOST_SPEECHES = 32
 """Speeches that wait for one session; a further one is refused."""
@@ -40,6 +41,7 @@ STOP_SECONDS = 2.0
 """Seconds a synthesiser gets to notice that it is not listened to any more."""
 _LINGER_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
+_LEAST_SECONDS = 1e-6
 
 
 @unique
@@ -93,6 +95,7 @@ class VoiceParts:
         clock: Where time comes from.
         host: The framework; None before the channel is registered.
         playing: Session id to the playback under way.
+        faults: How often what went wrong, by its name.
     """
 
     channel_id: str
@@ -101,17 +104,23 @@ class VoiceParts:
     clock: Clock
     host: ChannelHost | None = None
     playing: dict[str, TTSPlaybackState] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
 
     async def hush(self, session: VoiceSession) -> None:
-        """Have the backend drop what it has not played, where it can."""
+        """Have the backend drop what it has not played, where it can.
+
+        What was not heard is then no echo to expect, and in no recording.
+        """
         backend = self.backend
-        if backend is not None and VoiceCapability.INTERRUPTION in backend.capabilities:
-            silent = bounded(_call(backend.cancel_audio(session)), BACKEND_SECONDS)
-            await contained(silent, "stopping the sound", session)
+        if backend is None or VoiceCapability.INTERRUPTION not in backend.capabilities:
+            return
+        silent = bounded(_silenced(backend, session), BACKEND_SECONDS)
+        if await contained(silent, "stopping the sound", session) and self.pipeline is not None:
+            self.pipeline.cancel_outbound(session)
 
     async def show(self, session: VoiceSession, text: str, role: str) -> None:
         """Show what was said, where the client can show text."""
-        if self.backend is not None and text:
+        if self.backend is not None and text and _shows(type(self.backend)):
             shown = bounded(
                 _call(self.backend.send_transcription(session, text, role)), BACKEND_SECONDS
             )
@@ -122,6 +131,18 @@ async def _call(work: Awaitable[Any]) -> Any:
     return await work
 
 
+async def _silenced(backend: VoiceBackend, session: VoiceSession) -> bool:
+    """Return True once the backend is silent, whatever it had been doing."""
+    await backend.cancel_audio(session)
+    return True
+
+
+def _shows(backend: type[VoiceBackend]) -> bool:
+    """Return whether a backend has anything to show texts with."""
+    base = VoiceBackend.send_transcription
+    return getattr(backend, "send_transcription", base) is not base
+
+
 class Speaker:
     """Says things to one session, in order.
 
@@ -129,13 +150,17 @@ class Speaker:
         parts: What the channel shares.
         session: The session.
         hooks: Of its room.
+        faults: Counts what goes wrong.
     """
 
-    def __init__(self, parts: VoiceParts, session: VoiceSession, hooks: RoomHooks) -> None:
+    def __init__(
+        self, parts: VoiceParts, session: VoiceSession, hooks: RoomHooks, faults: Faults
+    ) -> None:
         self.session = session
         self.phase = PlaybackPhase.IDLE
         self._parts = parts
         self._hooks = hooks
+        self._faults = faults
         self._waiting: deque[Speech] = deque()
         self._current: Speech | None = None
         self._tasks = TaskSet(f"voice_speech:{session.id}")
@@ -151,10 +176,9 @@ class Speaker:
         """Say something after what was put here before; refused when too much waits."""
         if self._closed or len(self._waiting) >= MOST_SPEECHES:
             if not self._closed:
-                logger.warning(
-                    "%d speeches wait already: one is not said",
-                    MOST_SPEECHES,
-                    extra=ids(session_id=self.session.id),
+                self._faults.note(
+                    Fault.SPEECH_DROPPED,
+                    f"{MOST_SPEECHES} speeches wait already: one is not said",
                 )
             speech.finish(False)
             return
@@ -202,7 +226,8 @@ class Speaker:
         backend = parts.backend
         if backend is None:
             return
-        audio = metered(speech.audio(meter, self._show), meter, parts.pipeline, session)
+        made = speech.audio(meter, self._show)
+        audio = metered(made, meter, parts.pipeline, session, self._faults)
         try:
             try:
                 await backend.send_audio(session, audio)
@@ -221,7 +246,8 @@ class Speaker:
     async def _play_out(self, meter: Meter) -> None:
         """Wait until what was handed over has been heard."""
         clock, backend = self._parts.clock, self._parts.backend
-        while (left := meter.left_seconds()) > 0:
+        # Less than that is a rounding error, which no clock would ever sleep away.
+        while (left := meter.left_seconds()) > _LEAST_SECONDS:
             await clock.sleep(left)
         lingering = 0.0
         while meter.measured and backend is not None and lingering < _LINGER_SECONDS:
@@ -232,7 +258,9 @@ class Speaker:
 
     async def _failed(self, error: Exception, speech: Speech, state: TTSPlaybackState) -> None:
         session = self.session
-        log_failure(logger, error, "speaking failed", extra=ids(session_id=session.id))
+        late = isinstance(error, DeadlineExceeded)
+        fault = Fault.TTS_TIMEOUT if late else Fault.TTS_FAILED
+        self._faults.note(fault, "speaking failed: the rest of a text is not said", error)
         if self._parts.playing.get(session.id) is state:
             del self._parts.playing[session.id]
             await self._told(state, speech, "error", state.position_ms)

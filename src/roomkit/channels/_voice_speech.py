@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
-from roomkit._aio import bounded
-from roomkit._logging import ids
+from roomkit._aio import bounded, resume
 from roomkit.channels._voice_hooks import contained
-from roomkit.exceptions import InvalidInputError
-from roomkit.voice.audio_frame import AudioFrame
+from roomkit.exceptions import InvalidInputError, InvalidReturnError
 from roomkit.voice.base import AudioChunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from roomkit._clock import Clock
     from roomkit.channels.host import ChannelHost
     from roomkit.models.content import AudioContent
-    from roomkit.voice.base import VoiceSession
-    from roomkit.voice.pipeline.engine import AudioPipeline
     from roomkit.voice.tts.base import TTSProvider
 
     Show = Callable[[str], Awaitable[None]]
 
-logger = logging.getLogger("roomkit.voice")
+MOST_AUDIO_SECONDS = 600
+"""Audio of one text; a synthesiser that gives more has lost its way."""
 
 _SLICE_MS = 100
 _MS_PER_CHARACTER = 65
@@ -92,7 +89,7 @@ class Meter:
         now = self._clock.monotonic()
         if self._began is None:
             self._began = now
-        elif self._played is None and (gap := -self.left_seconds()) > 0:
+        elif self._played is None and (gap := now - self._began - self.sent_ms / 1000) > 0:
             # It fell silent for want of audio; that time is not played.
             self._began += gap
         self.sent_ms += milliseconds
@@ -251,19 +248,22 @@ class Synthesis:
                     yield sentence + " "
 
             chunks = self._tts.synthesize_stream_input(told())
-            async for chunk in timed(chunks, self._timeout * _WRITING_PATIENCE):
+            patience = self._timeout * _WRITING_PATIENCE
+            async for chunk in timed(chunks, patience, MOST_AUDIO_SECONDS):
                 yield chunk
             meter.end()
 
         return make
 
-    async def _chunks(self, text: str, voice: str | None) -> AsyncIterator[AudioChunk]:
+    def _chunks(self, text: str, voice: str | None) -> AsyncIterator[AudioChunk]:
         # A voice that was not asked for is not named: some synthesisers know no such argument.
         named = {} if voice is None else {"voice": voice}
-        if not self._whole:
-            async for chunk in timed(self._tts.synthesize_stream(text, **named), self._timeout):
-                yield chunk
-            return
+        if self._whole:
+            return self._recorded(text, named)
+        chunks = self._tts.synthesize_stream(text, **named)
+        return timed(chunks, self._timeout, MOST_AUDIO_SECONDS)
+
+    async def _recorded(self, text: str, named: dict[str, str]) -> AsyncIterator[AudioChunk]:
         content = await bounded(self._tts.synthesize(text, **named), self._timeout)
         for piece in sliced(_decoded(content)):
             yield piece
@@ -304,14 +304,35 @@ def sliced(chunk: AudioChunk) -> list[AudioChunk]:
     ]
 
 
-async def timed(chunks: AsyncIterator[AudioChunk], limit: float) -> AsyncIterator[AudioChunk]:
+async def timed(
+    chunks: AsyncIterator[AudioChunk], limit: float, most: float | None = None
+) -> AsyncIterator[AudioChunk]:
     """Yield what an iterator gives, which is closed in the end.
 
     Raises:
         DeadlineExceeded: It took longer than ``limit`` seconds for one.
+        InvalidReturnError: It gave more than ``most`` seconds of audio.
     """
+    sounded = 0.0
+    generator = isinstance(chunks, AsyncGeneratorType)
     try:
-        while (chunk := await bounded(_next(chunks), limit)) is not None:
+        while True:
+            # As ``bounded`` does it, but without a coroutine of its own for each chunk.
+            step: Any = chunks.__anext__() if generator else _next(chunks)
+            try:
+                yielded = step.send(None)
+            except StopIteration as stop:
+                chunk = stop.value
+            except StopAsyncIteration:
+                return
+            else:
+                chunk = await _rest(step, yielded, limit)
+            if chunk is None:
+                return
+            if most is not None:
+                sounded += len(chunk.data) / max(1, chunk.sample_rate * chunk.channels * 2)
+                if sounded > most:
+                    raise InvalidReturnError("a synthesiser gives audio without an end")
             yield chunk
     finally:
         close = getattr(chunks, "aclose", None)
@@ -319,49 +340,12 @@ async def timed(chunks: AsyncIterator[AudioChunk], limit: float) -> AsyncIterato
             await close()
 
 
+async def _rest(step: Any, yielded: Any, limit: float) -> Any:
+    try:
+        return await resume(step, yielded, limit)
+    except StopAsyncIteration:
+        return None
+
+
 async def _next(chunks: AsyncIterator[AudioChunk]) -> AudioChunk | None:
     return await anext(chunks, None)
-
-
-async def metered(
-    chunks: AsyncIterator[AudioChunk],
-    meter: Meter,
-    pipeline: AudioPipeline | None,
-    session: VoiceSession,
-) -> AsyncGenerator[AudioChunk, None]:
-    """Yield what can be played, as the pipeline leaves it, and count it.
-
-    Compressed audio is dropped, with one error in the log.
-    """
-    refused = False
-    try:
-        async for chunk in chunks:
-            if chunk.format != "pcm_s16le":
-                if chunk.data and not refused:
-                    refused = True
-                    extra = ids(session_id=session.id)
-                    logger.error("audio of format %s is not played", chunk.format, extra=extra)
-                continue
-            out = chunk if pipeline is None else _through(pipeline, session, chunk)
-            size = out.sample_rate * out.channels * 2
-            meter.add(1000.0 * len(out.data) / size if size > 0 else 0.0)
-            yield out
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-
-
-def _through(pipeline: AudioPipeline, session: VoiceSession, chunk: AudioChunk) -> AudioChunk:
-    """Return a chunk as the outbound stages leave it."""
-    frame = AudioFrame(chunk.data, chunk.sample_rate, chunk.channels, 2)
-    out = pipeline.process_outbound(session, frame)
-    if out is frame:
-        return chunk
-    return AudioChunk(
-        out.data,
-        out.sample_rate,
-        out.channels,
-        timestamp_ms=chunk.timestamp_ms,
-        is_final=chunk.is_final,
-    )

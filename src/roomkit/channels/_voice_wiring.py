@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from roomkit.models.enums import HookTrigger
+from roomkit.voice.backends.base import VoiceBackend
 from roomkit.voice.base import VoiceCapability
 from roomkit.voice.pipeline.vad_provider import VADEvent, VADEventType
+from roomkit.voice.recording import RecordingStartedEvent, RecordingStoppedEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from roomkit.channels._voice_hearing import Hearing
+    from roomkit.channels._voice_hooks import RoomHooks
     from roomkit.channels._voice_inbound import Listener
     from roomkit.voice.audio_frame import AudioFrame
-    from roomkit.voice.backends.base import VoiceBackend
     from roomkit.voice.base import VoiceSession
+    from roomkit.voice.dtmf import DTMFEvent
+    from roomkit.voice.pipeline.contract import AudioFormat
     from roomkit.voice.pipeline.diarization_provider import DiarizationResult
     from roomkit.voice.pipeline.engine import AudioPipeline
+    from roomkit.voice.recording import RecordingHandle, RecordingResult
 
 
 class Switchboard(Protocol):
@@ -25,8 +32,12 @@ class Switchboard(Protocol):
         """Return who listens to a session."""
         ...
 
-    def speech_rate(self, session: VoiceSession) -> int:
-        """Return the hertz of a session's utterances."""
+    def hooks_of(self, session: VoiceSession) -> RoomHooks | None:
+        """Return the hooks of a session's room, also after its end."""
+        ...
+
+    def speech_format(self, session: VoiceSession) -> AudioFormat:
+        """Return the format of a session's utterances."""
         ...
 
     def in_loop(self, work: Any, *args: Any) -> bool:
@@ -43,20 +54,35 @@ def listen_to(
     backend: VoiceBackend,
     pipeline: AudioPipeline | None,
     hung_up: Callable[[VoiceSession], None],
+    hearing: Hearing,
 ) -> None:
     """Register what a channel wants to hear of; ``hung_up`` is told of callers who left.
 
-    A VAD in the pipeline always drives speech; without one the backend does, if it can.
+    A VAD in the pipeline always drives speech; without one the backend does, if it can. So it
+    is with telephone keys.
+
+    Args:
+        channel: The sessions.
+        backend: Carries the audio.
+        pipeline: What it passes.
+        hung_up: Told of callers who left.
+        hearing: How the channel listens.
     """
     calls = _Callbacks(channel)
+    vad = None if pipeline is None else pipeline.config.vad
     if pipeline is not None:
         backend.on_audio_received(channel.on_frame)
-        pipeline.on_vad_event(calls.vad_event)
-        pipeline.on_speech_end(calls.speech_end)
-        pipeline.on_speaker_change(calls.speaker_change)
+        measured = vad is not None and hearing.by_duration
+        _listen_to_pipeline(calls, pipeline, frames=hearing.streaming or measured)
+    elif hearing.streaming:
+        backend.on_audio_received(channel.on_frame)
     can = backend.capabilities
-    if pipeline is None or pipeline.config.vad is None:
+    if vad is None:
         _let_drive(backend, calls)
+    if pipeline is None or pipeline.config.dtmf is None:
+        reports_keys = getattr(backend, "on_dtmf", None)
+        if callable(reports_keys):
+            reports_keys(calls.reported_key)
     if VoiceCapability.BARGE_IN in can:
         backend.on_barge_in(calls.barge_in)
     if VoiceCapability.PARTIAL_STT in can:
@@ -68,6 +94,16 @@ def listen_to(
             channel.in_loop(hung_up, session)
 
         tells_of_ends(ended)
+
+
+def _listen_to_pipeline(calls: _Callbacks, pipeline: AudioPipeline, *, frames: bool) -> None:
+    if frames:
+        pipeline.on_heard(calls.frame)
+    pipeline.on_vad_event(calls.vad_event)
+    pipeline.on_speaker_change(calls.speaker_change)
+    pipeline.on_dtmf(calls.key)
+    pipeline.on_recording_started(calls.recording_started)
+    pipeline.on_recording_stopped(calls.recording_stopped)
 
 
 def _let_drive(backend: VoiceBackend, calls: _Callbacks) -> None:
@@ -83,9 +119,7 @@ def _let_drive(backend: VoiceBackend, calls: _Callbacks) -> None:
 
 
 def _overrides(backend: VoiceBackend, method: str) -> bool:
-    from roomkit.voice.backends.base import VoiceBackend as Base
-
-    return getattr(type(backend), method, None) is not getattr(Base, method)
+    return getattr(type(backend), method, None) is not getattr(VoiceBackend, method)
 
 
 class _Callbacks:
@@ -99,18 +133,26 @@ class _Callbacks:
         if listener is not None:
             self._channel.in_loop(getattr(listener, method), *args)
 
+    def frame(self, session: VoiceSession, frame: AudioFrame) -> None:
+        """Take a frame that is about to be judged."""
+        listener = self._channel.listener_of(session)
+        if listener is not None:
+            listener.frame(frame)
+
     def vad_event(self, session: VoiceSession, event: VADEvent) -> None:
-        """Take what the pipeline's VAD found; an utterance with audio follows by itself."""
-        if event.type == VADEventType.SPEECH_START:
+        """Take what the pipeline's VAD found."""
+        if event.type == VADEventType.AUDIO_LEVEL:
+            listener = self._channel.listener_of(session)
+            if listener is not None and listener.wants_levels:
+                likely = event.confidence is not None and event.confidence > 0.5
+                self._to(session, "level", event.level_db or 0.0, likely)
+        elif event.type == VADEventType.SPEECH_START:
             self._to(session, "started")
         elif event.type == VADEventType.SPEECH_END:
-            if event.audio_bytes is None:
-                self._to(session, "ended", None, 16000)
+            form = self._channel.speech_format(session)
+            self._to(session, "ended", event.audio_bytes, form, event.duration_ms)
         elif event.type == VADEventType.SILENCE:
             self._to(session, "silence", int(event.duration_ms or 0))
-        else:
-            likely = event.confidence is not None and event.confidence > 0.5
-            self._to(session, "level", event.level_db or 0.0, likely)
 
     def speech_start(self, session: VoiceSession) -> None:
         """Take the begin of speech."""
@@ -118,7 +160,7 @@ class _Callbacks:
 
     def speech_end(self, session: VoiceSession, audio: bytes) -> None:
         """Take an utterance."""
-        self._to(session, "ended", audio, self._channel.speech_rate(session))
+        self._to(session, "ended", audio, self._channel.speech_format(session))
 
     def speaker_change(self, session: VoiceSession, result: DiarizationResult) -> None:
         """Take another speaker."""
@@ -142,3 +184,33 @@ class _Callbacks:
     def barge_in(self, session: VoiceSession) -> None:
         """Take an interruption the backend noticed."""
         self._to(session, "barged_in")
+
+    def key(self, session: VoiceSession, event: DTMFEvent) -> None:
+        """Take a telephone key the pipeline heard."""
+        self._to(session, "key", event.digit, event.duration_ms, event.confidence)
+
+    def reported_key(self, session: VoiceSession, digit: str) -> None:
+        """Take a telephone key the backend was told of; how long it was held is not known."""
+        self._to(session, "key", digit, 0.0, 1.0)
+
+    def recording_started(
+        self, session: VoiceSession, handle: RecordingHandle
+    ) -> Awaitable[None] | None:
+        """Take the begin of a recording; returns what tells the hooks."""
+        event = RecordingStartedEvent(session, handle.id)
+        return self._told(session, HookTrigger.ON_RECORDING_STARTED, event)
+
+    def recording_stopped(
+        self, session: VoiceSession, result: RecordingResult
+    ) -> Awaitable[None] | None:
+        """Take a recording that is there whole; returns what tells the hooks."""
+        event = RecordingStoppedEvent(session, result.id, result.urls, result.duration_seconds)
+        return self._told(session, HookTrigger.ON_RECORDING_STOPPED, event)
+
+    def _told(
+        self, session: VoiceSession, trigger: HookTrigger, event: object
+    ) -> Awaitable[None] | None:
+        hooks = self._channel.hooks_of(session)
+        if hooks is None or not hooks.watched(trigger):
+            return None
+        return hooks.tell(trigger, event)

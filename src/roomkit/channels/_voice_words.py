@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
 from roomkit._aio import TaskSet, bounded
-from roomkit._logging import ids, log_failure
+from roomkit.channels._voice_faults import Fault
+from roomkit.exceptions import InvalidReturnError
+from roomkit.voice.audio.resample import SincResamplerProvider
 from roomkit.voice.base import AudioChunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from roomkit.channels._voice_faults import Faults
     from roomkit.voice.audio_frame import AudioFrame
     from roomkit.voice.base import TranscriptionResult, VoiceSession
     from roomkit.voice.stt.base import STTProvider
 
-logger = logging.getLogger("roomkit.voice")
-
 MOST_WAITING = 500
 """Frames that wait for a streaming recogniser; when more would, the whole utterance is sent to
 it in one piece afterwards."""
+
+
+MOST_TEXT = 20_000
+"""Characters of an utterance; what is beyond them is no speech and left out."""
 
 
 async def transcribe(stt: STTProvider, audio: AudioFrame, timeout: float) -> str:
@@ -30,11 +34,14 @@ async def transcribe(stt: STTProvider, audio: AudioFrame, timeout: float) -> str
 
     Raises:
         DeadlineExceeded: It took longer than ``timeout`` seconds.
+        InvalidReturnError: The recogniser returned something else than a text.
         Exception: What the recogniser raises.
     """
     result = await bounded(_transcribe(stt, audio), timeout)
     text = getattr(result, "text", result)
-    return text if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        raise InvalidReturnError(f"transcribe() must return a str, not {type(text).__name__}")
+    return text[:MOST_TEXT]
 
 
 async def _transcribe(stt: STTProvider, audio: AudioFrame) -> str | TranscriptionResult:
@@ -74,6 +81,8 @@ class LiveTranscript:
         session: Who speaks.
         partial: Called with ``(text, confidence, is_stable)`` for each piece.
         most_ms: Audio that is taken at most, in milliseconds.
+        allowed: Asked before the recogniser hears anything.
+        faults: Counts what goes wrong.
     """
 
     def __init__(
@@ -82,11 +91,16 @@ class LiveTranscript:
         session: VoiceSession,
         partial: Callable[[str, float, bool], None],
         most_ms: float,
+        allowed: Callable[[], Awaitable[bool]],
+        faults: Faults,
     ) -> None:
         self._stt = stt
-        self._session = session
         self._partial = partial
         self._left_ms = most_ms
+        self._allowed = allowed
+        self._faults = faults
+        self._form: tuple[int, int, int] | None = None
+        self._resampler = SincResamplerProvider()
         self._waiting: deque[AudioChunk] = deque()
         self._news = asyncio.Event()
         self._over = self._broken = False
@@ -106,8 +120,18 @@ class LiveTranscript:
             self._news.set()
             return
         self._left_ms -= frame.duration_ms
+        frame = self._in_one_format(frame)
         self._waiting.append(AudioChunk(frame.data, frame.sample_rate, frame.channels))
         self._news.set()
+
+    def _in_one_format(self, frame: AudioFrame) -> AudioFrame:
+        """Return a frame in the format of the first: a recogniser is told one for all."""
+        form = (frame.sample_rate, frame.channels, 2)
+        if self._form is None:
+            self._form = form
+        if form == self._form and frame.sample_width == 2:
+            return frame
+        return self._resampler.resample(frame, *self._form)
 
     async def finish(self, timeout: float) -> str | None:
         """End the utterance and return its text; None when the stream failed or was too slow."""
@@ -116,7 +140,13 @@ class LiveTranscript:
         try:
             if not self._broken:
                 await asyncio.wait((self._task,), timeout=timeout)
-            if self._broken or not self._task.done():
+            if not self._broken and not self._task.done():
+                self._broken = True
+                self._faults.note(
+                    Fault.STT_STREAM_FAILED,
+                    "streaming recognition does not end: the utterance is sent in one piece",
+                )
+            if self._broken:
                 return None
             return " ".join(self._finals) or self._last
         finally:
@@ -129,18 +159,28 @@ class LiveTranscript:
 
     async def _run(self) -> None:
         try:
-            async for result in self._stt.transcribe_stream(self._chunks()):
-                if not result.text.strip():
-                    continue
-                if result.is_final:
-                    self._finals.append(result.text.strip())
-                self._last = "" if result.is_final else result.text.strip()
-                said = " ".join([*self._finals, *([self._last] if self._last else [])])
-                self._partial(said, result.confidence or 0.0, result.is_final)
+            if await self._allowed():
+                async for result in self._stt.transcribe_stream(self._chunks()):
+                    self._heard(result)
         except Exception as exc:  # noqa: BLE001 - the utterance is then sent in one piece
             self._broken = True
-            extra = ids(session_id=self._session.id)
-            log_failure(logger, exc, "streaming recognition failed", extra=extra)
+            self._faults.note(
+                Fault.STT_STREAM_FAILED,
+                "streaming recognition failed: the utterance is sent in one piece",
+                exc,
+            )
+
+    def _heard(self, result: TranscriptionResult) -> None:
+        text = result.text.strip()
+        if not text:
+            return
+        self._last = "" if result.is_final else text
+        if result.is_final:
+            self._finals.append(text)
+        said = " ".join([*self._finals, *([self._last] if self._last else [])])
+        if len(said) > MOST_TEXT:
+            raise InvalidReturnError("transcribe_stream() gives more text than anybody can say")
+        self._partial(said, result.confidence or 0.0, result.is_final)
 
     async def _chunks(self) -> AsyncIterator[AudioChunk]:
         while not self._broken:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AIChannel"]
 
-logger = logging.getLogger("roomkit.channels.ai")
+logger: logging.Logger = logging.getLogger("roomkit.channels.ai")
 
 
 class AIChannel(Channel):

@@ -211,7 +211,9 @@ class RealtimeVoiceChannel(Channel):
         # Registered first: a caller may speak before the model is there.
         live = self._sessions[session.id] = self._make(session)
         try:
-            await self._connect(live, connection)
+            opened = await live.open(self._connect(live, connection))
+            if not opened or live.over or session.state is RealtimeSessionState.ENDED:
+                raise self._failed("ended while it was being connected")
         except BaseException:
             await shielded(self._end(live))
             raise
@@ -257,8 +259,6 @@ class RealtimeVoiceChannel(Channel):
             await bounded(opening, _CONNECT_TIMEOUT)
         except DeadlineExceeded as exc:
             raise self._failed("did not connect in time") from exc
-        if live.over or session.state is RealtimeSessionState.ENDED:
-            raise self._failed("ended while it was being connected")
 
     def _failed(self, what: str) -> ProviderError:
         return ProviderError(
@@ -291,6 +291,7 @@ class RealtimeVoiceChannel(Channel):
         # The session shall know of its ending before anything is called that asks about it.
         await asyncio.sleep(0)
         try:
+            await live.stop_opening(caller)
             if code is not None:
                 await self._guarded(live.farewell(code), session)
             await self._guarded(self._provider.disconnect(session), session)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
 
-logger = logging.getLogger("roomkit.channels.transport")
+logger: logging.Logger = logging.getLogger("roomkit.channels.transport")
 
 _NOTHING = ChannelOutput.empty()
 _SENDERS = 1024
@@ -111,7 +111,7 @@ class TransportChannel(Channel):
         self.channel_type = channel_type
         self.recipient_key = recipient_key
         self.requires_recipient = requires_recipient
-        self.sends_idempotency_key = getattr(provider, "sends_idempotency_key", None) is True
+        self.sends_idempotency_key: bool = getattr(provider, "sends_idempotency_key", None) is True
         self._provider = provider
         own = getattr(type(provider), "prepare", Provider.prepare)
         self._prepares = own is not Provider.prepare

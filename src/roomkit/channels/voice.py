@@ -12,12 +12,13 @@ from roomkit._clock import SystemClock
 from roomkit._logging import ids
 from roomkit._scope import current_delivery
 from roomkit.channels._voice_calls import Call, Calls
+from roomkit.channels._voice_hearing import Hearing
 from roomkit.channels._voice_hooks import contained
-from roomkit.channels._voice_inbound import Hearing
 from roomkit.channels._voice_session import TTSPlaybackState, VoiceParts
 from roomkit.channels._voice_speaking import Speaking
 from roomkit.channels._voice_wiring import listen_to
 from roomkit.channels.base import Channel
+from roomkit.channels.transport import SenderCache
 from roomkit.exceptions import (
     InvalidInputError,
     ProviderDeliveryError,
@@ -32,7 +33,7 @@ from roomkit.voice.base import VoiceSessionState
 from roomkit.voice.interruption import InterruptionConfig, InterruptionHandler
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from roomkit._clock import Clock
     from roomkit.channels._voice_session import CancelReason
@@ -85,6 +86,9 @@ class VoiceChannel(Channel):
         stt_timeout: Seconds an utterance may take to become text.
         tts_timeout: Seconds to the first audio of a text, and between two pieces of it.
         max_utterance_seconds: What is said longer without a pause is cut.
+        silence_timeout: Seconds in which nobody says anything, on either side, after which
+            ON_VAD_SILENCE is told, and again after each as many; None: never. The session goes
+            on: whether to ask or to hang up is for a hook to say.
         clock: Where time comes from.
 
     The channel closes ``stt``, ``tts``, ``backend`` and the stages of ``pipeline``.
@@ -112,11 +116,15 @@ class VoiceChannel(Channel):
         stt_timeout: float = 30.0,
         tts_timeout: float = 10.0,
         max_utterance_seconds: float = 60.0,
+        silence_timeout: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(channel_id)
-        if min(stt_timeout, tts_timeout, max_utterance_seconds) <= 0:
-            raise InvalidInputError("stt_timeout, tts_timeout, max_utterance_seconds: above 0")
+        quiet = 1.0 if silence_timeout is None else silence_timeout
+        if not all(t > 0 for t in (stt_timeout, tts_timeout, max_utterance_seconds, quiet)):
+            raise InvalidInputError(
+                "stt_timeout, tts_timeout, max_utterance_seconds, silence_timeout: above 0"
+            )
         self._stt = stt
         self._tts = tts
         self._backend = backend
@@ -126,26 +134,26 @@ class VoiceChannel(Channel):
         config = interruption or InterruptionConfig.from_barge_in(
             enable_barge_in, barge_in_threshold_ms
         )
-        vad_config = None if pipeline is None else pipeline.vad_config
         self._hearing = Hearing(
             stt=stt,
             stt_timeout=stt_timeout,
-            streaming=stt_streaming and getattr(stt, "supports_streaming", False) is True,
+            live=stt_streaming,
             handler=InterruptionHandler(config),
             turns=turn_detector,
             most_ms=max_utterance_seconds * 1000,
-            preroll_ms=300 if vad_config is None else vad_config.speech_pad_ms,
-            silence_ms=500 if vad_config is None else vad_config.silence_threshold_ms,
+            silence_timeout=silence_timeout,
+            vad=None if pipeline is None else pipeline.vad_config,
         )
         self._speaking = Speaking(self._parts, tts, whole=not streaming, timeout=tts_timeout)
-        self.shows_deltas = streaming and tts is not None and backend is not None
+        self.shows_deltas: bool = streaming and tts is not None and backend is not None
         self._calls = Calls(self._parts, self._hearing)
         self._session_bindings: dict[str, tuple[str, ChannelBinding]] = {}
         self._playing_sessions = self._parts.playing
+        self._senders = SenderCache(channel_id)
         self._endings = TaskSet(f"{channel_id}:ending")
         self._closed = False
         if backend is not None:
-            listen_to(self._calls, backend, self._pipeline, self._hung_up)
+            listen_to(self._calls, backend, self._pipeline, self._hung_up, self._hearing)
 
     # -- facts --------------------------------------------------------------------------------
 
@@ -176,6 +184,18 @@ class VoiceChannel(Channel):
         return self._calls.dropped + (
             0 if self._pipeline is None else self._pipeline.dropped_frames
         )
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """How often what went wrong in sessions, by its name, such as ``stt_timeout``.
+
+        The first of a kind in a session is also in the log. None of them ends a session.
+        Failures of the pipeline's stages are there as ``stage:`` and the stage's name.
+        """
+        found = dict(self._parts.faults)
+        if self._pipeline is not None:
+            found |= {f"stage:{name}": n for name, n in self._pipeline.failures.items()}
+        return found
 
     def capabilities(self) -> ChannelCapabilities:
         """Return audio and text."""
@@ -212,6 +232,7 @@ class VoiceChannel(Channel):
         self._session_bindings[session.id] = (room_id, binding)
         if self._pipeline is not None:
             self._pipeline.on_session_active(session)
+            self._calls.staged(session)
 
     def unbind_session(self, session: VoiceSession) -> None:
         """Take a session out of its room: its playback stops, what it said still arrives.
@@ -219,7 +240,7 @@ class VoiceChannel(Channel):
         A session that is not bound is left alone.
         """
         self._session_bindings.pop(session.id, None)
-        call = self._calls.bound.pop(session.id, None)
+        call = self._calls.take(session.id)
         if call is None:
             return
         try:
@@ -231,6 +252,8 @@ class VoiceChannel(Channel):
 
     async def _end(self, call: Call, patience: float) -> None:
         if self._pipeline is not None:
+            if call.session.id in self._playing_sessions:
+                self._pipeline.cancel_outbound(call.session)
             self._pipeline.on_session_ended(call.session)
         await call.speaker.close("disconnect")
         await call.listener.close(patience)
@@ -310,12 +333,14 @@ class VoiceChannel(Channel):
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Return the event a message is."""
-        source = EventSource(
-            channel_id=self.channel_id,
-            channel_type=self.channel_type,
-            participant_id=message.sender_id,
-            external_id=message.external_id,
-        )
+        source, data = self._senders.shared(message.sender_id, self.channel_type)
+        if message.external_id is not None:
+            source = EventSource(
+                channel_id=self.channel_id,
+                channel_type=self.channel_type,
+                participant_id=message.sender_id,
+                external_id=message.external_id,
+            )
         return RoomEvent(
             room_id=context.room.id,
             type=message.event_type,
@@ -323,6 +348,7 @@ class VoiceChannel(Channel):
             content=message.content,
             idempotency_key=message.idempotency_key,
             metadata=message.metadata,
+            channel_data=data,
         )
 
     async def deliver(

@@ -297,7 +297,7 @@ class WebSocketChannel(Channel):
     def _count_streams(self, connection: Connection, step: int) -> None:
         if connection.stream is not None:
             self._streams += step
-            self.shows_deltas = self._streams > 0
+            self.shows_deltas: bool = self._streams > 0
 
     def _end(self, connection: Connection, reason: str) -> None:
         """End a connection for the channel's own reasons."""

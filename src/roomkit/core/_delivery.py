@@ -83,13 +83,13 @@ class Outcome:
         exception: BaseException | None = None,
         retry_in: float | None = None,
     ) -> None:
-        self.status = status
-        self.error = error
-        self.provider_message_id = provider_message_id
-        self.attempts = attempts
-        self.output = output
-        self.exception = exception
-        self.retry_in = retry_in
+        self.status: str = status
+        self.error: str | None = error
+        self.provider_message_id: str | None = provider_message_id
+        self.attempts: int = attempts
+        self.output: ChannelOutput = output
+        self.exception: BaseException | None = exception
+        self.retry_in: float | None = retry_in
 
     def __repr__(self) -> str:
         return f"Outcome({self.status!r}, error={self.error!r}, attempts={self.attempts})"
@@ -110,8 +110,8 @@ class Adapted:
     __slots__ = ("_made", "event", "source_binding")
 
     def __init__(self, event: RoomEvent, source_binding: ChannelBinding | None) -> None:
-        self.event = event
-        self.source_binding = source_binding
+        self.event: RoomEvent = event
+        self.source_binding: ChannelBinding | None = source_binding
         # The capabilities are kept with the result: an id() is only unique while it lives.
         self._made: dict[int, tuple[Any, RoomEvent | None]] | None = None
 

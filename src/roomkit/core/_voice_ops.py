@@ -9,6 +9,8 @@ from roomkit.core._helpers import HelpersMixin
 if TYPE_CHECKING:
     from roomkit.core.services.voice_sessions import VoiceSessions
     from roomkit.models.content import AudioContent
+    from roomkit.voice.base import VoiceSession
+    from roomkit.voice.realtime.base import RealtimeSession
 
 
 class VoiceOpsMixin(HelpersMixin):
@@ -22,7 +24,7 @@ class VoiceOpsMixin(HelpersMixin):
         participant_id: str,
         channel_id: str,
         metadata: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> VoiceSession:
         """Open a voice session and bind it to a room's voice channel.
 
         Raises:
@@ -32,9 +34,12 @@ class VoiceOpsMixin(HelpersMixin):
             ChannelNotFoundError: It is not attached to the room.
         """
         await self._ready()
-        return await self._voice_sessions.connect(room_id, participant_id, channel_id, metadata)
+        session: VoiceSession = await self._voice_sessions.connect(
+            room_id, participant_id, channel_id, metadata
+        )
+        return session
 
-    async def disconnect_voice(self, session: Any) -> None:
+    async def disconnect_voice(self, session: VoiceSession) -> None:
         """End a voice session.
 
         Raises:
@@ -51,7 +56,7 @@ class VoiceOpsMixin(HelpersMixin):
         connection: Any,
         *,
         metadata: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> RealtimeSession:
         """Open a speech-to-speech session.
 
         Raises:
@@ -60,11 +65,12 @@ class VoiceOpsMixin(HelpersMixin):
             ChannelNotFoundError: It is not attached to the room.
         """
         await self._ready()
-        return await self._voice_sessions.connect_live(
+        session: RealtimeSession = await self._voice_sessions.connect_live(
             room_id, participant_id, channel_id, connection, metadata
         )
+        return session
 
-    async def disconnect_realtime_voice(self, session: Any) -> None:
+    async def disconnect_realtime_voice(self, session: RealtimeSession) -> None:
         """End a speech-to-speech session; harmless when its channel is gone."""
         await self._ready()
         await self._voice_sessions.disconnect_live(session)

@@ -17,6 +17,11 @@ class CircuitState(StrEnum):
     CLOSED moves to OPEN when failures reach the threshold; OPEN to HALF_OPEN when the
     recovery time has passed; HALF_OPEN back to OPEN on a failure. A success, or ``reset``,
     leads from anywhere to CLOSED.
+
+    Attributes:
+        CLOSED: Requests pass; failures are counted.
+        OPEN: Requests are refused.
+        HALF_OPEN: One request may try whether all is well again.
     """
 
     CLOSED = "closed"

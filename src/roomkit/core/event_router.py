@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.task import Task
 
-logger = logging.getLogger("roomkit.event_router")
+logger: logging.Logger = logging.getLogger("roomkit.event_router")
 
 _READ_WRITE = Access.READ_WRITE
 _BOTH_WAYS = ChannelDirection.BIDIRECTIONAL

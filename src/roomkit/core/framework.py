@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from roomkit.realtime.base import RealtimeBackend
     from roomkit.store.base import ConversationStore
 
-logger = logging.getLogger("roomkit.framework")
+logger: logging.Logger = logging.getLogger("roomkit.framework")
 
 __all__ = [
     "ChannelNotFoundError",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from roomkit.models.identity import IdentityHookResult, IdentityResult
     from roomkit.models.task import Observation, Task
 
-logger = logging.getLogger("roomkit.hooks")
+logger: logging.Logger = logging.getLogger("roomkit.hooks")
 
 SyncHookFn = Callable[[Any, "RoomContext"], Coroutine[Any, Any, "HookResult[Any]"]]
 """A gate: ``async (event, context) -> HookResult``."""

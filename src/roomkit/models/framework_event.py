@@ -17,7 +17,43 @@ from roomkit.models.event import utc_now
 
 @unique
 class FrameworkEventType(StrEnum):
-    """Every name ``@kit.on(...)`` knows."""
+    """Every name ``@kit.on(...)`` knows.
+
+    Attributes:
+        ROOM_CREATED: A room was created.
+        ROOM_CLOSED: A room was closed, by hand or timer.
+        ROOM_PAUSED: A room paused by its timer.
+        ROOM_RESUMED: A message made a paused room active again.
+        ROOM_ARCHIVED: A room was archived.
+        ROOM_REOPENED: A closed room was opened again.
+        ROOM_CHANNEL_ATTACHED: A channel joined a room.
+        ROOM_CHANNEL_DETACHED: A channel left a room.
+        EVENT_PROCESSED: An event was committed and all it led to is settled.
+        EVENT_BLOCKED: A gate or a limit refused an event.
+        KEYWORD_RECEIVED: Somebody sent STOP, START or the like by phone.
+        HOOK_ERROR: A hook raised, or ran out of time.
+        BROADCAST_PARTIAL_FAILURE: Some deliveries of an event failed.
+        DELIVERY_SUCCEEDED: A channel took an event.
+        DELIVERY_FAILED: A delivery failed for good.
+        DELIVERY_SKIPPED: A delivery was not made, for a reason that is no failure.
+        DELIVERY_SCHEDULED: A delivery failed and is tried again later.
+        DELIVERY_DEAD: A delivery is a dead letter now.
+        INBOX_DEAD: An accepted message could not be processed and is a dead letter now.
+        WORKER_LAPSED: This process was too slow to keep its claims; others may take its work.
+        CHAIN_DEPTH_EXCEEDED: An answer to an answer was blocked for its depth.
+        IDENTITY_TIMEOUT: The identity resolver took too long.
+        PROCESS_TIMEOUT: The gates took longer than ``process_timeout``.
+        INBOUND_FAILED: A channel could not read what came in.
+        CHANNEL_CONNECTED: A socket was connected to a channel.
+        CHANNEL_DISCONNECTED: A socket was disconnected from a channel.
+        CHANNEL_UNREGISTERED: A channel was taken out of the kit.
+        VOICE_CONNECTED: A voice session began.
+        VOICE_DISCONNECTED: A voice session ended.
+        SOURCE_ATTACHED: A source feeds a channel.
+        SOURCE_DETACHED: A source was taken away.
+        SOURCE_ERROR: A source failed; it may be started anew.
+        SOURCE_EXHAUSTED: A source failed too often and is given up.
+    """
 
     ROOM_CREATED = "room_created"
     ROOM_CLOSED = "room_closed"

@@ -151,6 +151,11 @@ HOOK_SPECS: Mapping[HookTrigger, HookSpec] = MappingProxyType(
         _T.ON_REALTIME_TOOL_CALL: HookSpec("voice_event", _BOTH, "a live model calls a tool"),
         _T.ON_REALTIME_TEXT_INJECTED: HookSpec("event", _ASYNC, "text entered a live session"),
         _T.ON_OBSERVATION: HookSpec("event", _ASYNC, "an observation was stored"),
+        _T.ON_TURN_COMPLETE: HookSpec("voice_event", _ASYNC, "a spoken turn was over"),
+        _T.ON_TURN_INCOMPLETE: HookSpec("voice_event", _ASYNC, "a spoken turn waits for more"),
+        _T.ON_DTMF: HookSpec("voice_event", _ASYNC, "a telephone key was pressed"),
+        _T.ON_RECORDING_STARTED: HookSpec("voice_event", _ASYNC, "a session is being recorded"),
+        _T.ON_RECORDING_STOPPED: HookSpec("voice_event", _ASYNC, "a recording is there whole"),
     }
 )
 """The only table of triggers: what each carries and which executions it runs."""

@@ -7,7 +7,40 @@ from enum import StrEnum, unique
 
 @unique
 class Reason(StrEnum):
-    """Why something did not happen. Refusals are results, not exceptions."""
+    """Why something did not happen. Refusals are results, not exceptions.
+
+    Attributes:
+        DUPLICATE: The key was seen before; the first event is handed back.
+        ROOM_CLOSED: The room is closed or archived.
+        PROCESS_TIMEOUT: The gates took longer than ``process_timeout``.
+        LOCK_TIMEOUT: The room was busy for longer than ``lock_timeout``.
+        OVERLOADED: Too many deliveries wait in this room.
+        TARGET_NOT_FOUND: What is to be edited or deleted is not in the room.
+        NOT_AUTHOR: Somebody else wrote what is to be edited or deleted.
+        IDENTITY_CHALLENGE: An identity hook asked the sender who they are.
+        IDENTITY_REJECTED: An identity hook refused the sender.
+        UNKNOWN_SENDER: No identity hook let an unknown sender in.
+        CHAIN_DEPTH: An answer to an answer, too many times over.
+        LOOP_CAP: One message has caused too many others.
+        LEASE_LOST: Another process took over the room's lock.
+        STALE: The room changed in between; the engine tries anew by itself.
+        EPHEMERAL: It was published to the room and is not kept.
+        DETACHED: The channel left the room before its turn.
+        NO_ACCESS: The binding may not receive.
+        NOT_VISIBLE: The event's visibility was narrowed.
+        EVENT_DELETED: The event was deleted before its turn.
+        EVENT_MISSING: The event is no longer in the store.
+        NOT_REGISTERED: No process has registered the channel.
+        SUPERSEDED: The channel answers only the latest, and a newer message waits.
+        EMPTY_MESSAGE: Nothing is left to send.
+        NO_RECIPIENT: The binding has no address.
+        NO_SESSION: Nobody is on the line any more.
+        AMBIGUOUS: The vendor may have taken it, and would not know a repeat.
+        TRANSCODING_FAILED: The content has no form that the channel carries.
+        CIRCUIT_OPEN: The vendor failed several times in a row.
+        RATE_LIMITED: The binding's rate is used up for now.
+        SHUTDOWN: The kit was closed first.
+    """
 
     DUPLICATE = "duplicate"
     ROOM_CLOSED = "room_closed"

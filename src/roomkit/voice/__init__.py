@@ -210,18 +210,10 @@ def get_websocket_realtime_transport() -> Any:
 
 
 def get_fastrtc_realtime_transport() -> Any:
-    """Return the class ``FastRTCRealtimeTransport``; its module needs ``roomkit[fastrtc]``.
-
-    Raises:
-        ImportError: fastrtc is not installed.
-    """
+    """Return the class ``FastRTCRealtimeTransport``."""
     return _load("roomkit.voice.realtime.fastrtc_transport", "FastRTCRealtimeTransport")
 
 
 def get_mount_fastrtc_realtime() -> Any:
-    """Return the function ``mount_fastrtc_realtime``; its module needs ``roomkit[fastrtc]``.
-
-    Raises:
-        ImportError: fastrtc is not installed.
-    """
+    """Return the function ``mount_fastrtc_realtime``."""
     return _load("roomkit.voice.realtime.fastrtc_transport", "mount_fastrtc_realtime")

@@ -392,7 +392,8 @@ class WebRTCSpeechDetector(UtteranceVAD):
     Args:
         threshold: The probability from which on a window is speech, 0.01 to 0.99.
         silence_threshold_ms: Silence that ends an utterance.
-        min_speech_duration_ms: What is shorter, without the silence after it, is dropped.
+        min_speech_duration_ms: What is shorter, without the silence after it,
+            ends without audio.
         speech_pad_ms: Audio kept from before and after the speech.
         rules: Further rules, as in ``EnergyVADProvider``; ``report_dropped`` is True.
 

@@ -11,7 +11,14 @@ from typing import Any
 
 @unique
 class VoiceSessionState(StrEnum):
-    """Where a session is; ENDED is terminal."""
+    """Where a session is; ENDED is terminal.
+
+    Attributes:
+        CONNECTING: Not connected yet.
+        ACTIVE: Audio flows.
+        PAUSED: On hold.
+        ENDED: Over, for good.
+    """
 
     CONNECTING = "connecting"
     ACTIVE = "active"

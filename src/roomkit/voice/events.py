@@ -118,3 +118,44 @@ class SpeakerChangeEvent:
     confidence: float
     is_new_speaker: bool
     timestamp: datetime = field(default_factory=_now)
+
+
+@dataclass(frozen=True)
+class TurnCompleteEvent:
+    """Somebody has finished what they wanted to say.
+
+    Attributes:
+        session: Whose.
+        text: The whole turn.
+        confidence: 0 to 1, how sure the turn detector is.
+        reason: Why it is over, in a word; None where the detector gave none.
+        timestamp: When.
+    """
+
+    session: VoiceSession
+    text: str = field(repr=False)
+    confidence: float = 1.0
+    reason: str | None = None
+    timestamp: datetime = field(default_factory=_now)
+
+
+@dataclass(frozen=True)
+class TurnIncompleteEvent:
+    """Somebody paused; what they say next belongs to it.
+
+    Attributes:
+        session: Whose.
+        text: The turn so far.
+        confidence: 0 to 1, how sure the turn detector is.
+        reason: Why it is not over, in a word; None where the detector gave none.
+        wait_ms: After how much silence it is over all the same, in milliseconds; None where
+            the detector left that open.
+        timestamp: When.
+    """
+
+    session: VoiceSession
+    text: str = field(repr=False)
+    confidence: float = 1.0
+    reason: str | None = None
+    wait_ms: float | None = None
+    timestamp: datetime = field(default_factory=_now)

@@ -47,7 +47,9 @@ class InterruptionConfig:
 
     Attributes:
         strategy: What it takes.
-        min_speech_ms: With CONFIRMED, how long somebody has to speak, in milliseconds.
+        min_speech_ms: With CONFIRMED, how long somebody has to speak, in milliseconds. Where
+            the VAD measures speech, the silence after it does not count; else it is the time
+            since speech began.
         allow_during_first_ms: How much of a playback is heard in any case, in milliseconds.
         flush_partial_tts: Whether what was made and not yet played is thrown away.
         keep_partial_transcript: Whether the reply in the timeline says how much was heard.
@@ -192,8 +194,9 @@ class InterruptionHandler:
 class InterruptionWatch:
     """One person speaking over one playback: the decision is taken anew while they speak.
 
-    Made by ``InterruptionHandler.watch`` when speech begins; told what is ``heard`` and when
-    it has ``ended``. One task awaits ``decided``.
+    Made by ``InterruptionHandler.watch`` when speech begins; told what is ``heard``, how much
+    was ``spoken`` and when it has ``ended``. One task awaits ``decided``. Until something is
+    told of ``spoken`` the time that passes is taken for speech.
     """
 
     def __init__(
@@ -203,15 +206,16 @@ class InterruptionWatch:
         self._position = position
         self._clock = clock
         self._began = clock.monotonic()
-        self._lasted: int | None = None
+        self._spoken: int | None = None
+        self._over = False
         self._text = ""
         self._changed = asyncio.Event()
 
     @property
     def speech_duration_ms(self) -> int:
         """How long they have been speaking, or spoke."""
-        if self._lasted is not None:
-            return self._lasted
+        if self._spoken is not None:
+            return self._spoken
         return round((self._clock.monotonic() - self._began) * 1000)
 
     def heard(self, text: str) -> None:
@@ -219,10 +223,24 @@ class InterruptionWatch:
         self._text = text
         self._changed.set()
 
-    def ended(self) -> None:
-        """Tell that they have stopped speaking."""
-        if self._lasted is None:
-            self._lasted = self.speech_duration_ms
+    def spoken(self, milliseconds: float) -> None:
+        """Tell how long they have been speaking, without the silence since."""
+        if self._over:
+            return
+        self._spoken = round(milliseconds)
+        if self._spoken >= self._handler.config.min_speech_ms:
+            self._changed.set()
+
+    def ended(self, milliseconds: float | None = None) -> None:
+        """Tell that they have stopped speaking. Only the first word counts.
+
+        Args:
+            milliseconds: How long they spoke; None: what was told before, or else the time.
+        """
+        if self._over:
+            return
+        self._spoken = self.speech_duration_ms if milliseconds is None else round(milliseconds)
+        self._over = True
         self._changed.set()
 
     async def decided(self) -> InterruptionDecision:
@@ -235,8 +253,11 @@ class InterruptionWatch:
                 speech_duration_ms=lasted,
                 speech_text=self._text,
             )
-            if decision.should_interrupt or self._lasted is not None:
+            if decision.should_interrupt or self._over:
                 return decision
+            if self._spoken is not None:
+                # Time alone makes it no longer.
+                lasted = max(lasted, self._handler.config.min_speech_ms)
             await self._change(
                 self._handler.next_look_ms(
                     playback_position_ms=position, speech_duration_ms=lasted

@@ -32,7 +32,13 @@ _MAX_WAITING = 32 * 1024 * 1024
 
 @unique
 class RecordingMode(StrEnum):
-    """Whose sound is kept."""
+    """Whose sound is kept.
+
+    Attributes:
+        INBOUND_ONLY: What the caller says.
+        OUTBOUND_ONLY: What the caller hears.
+        BOTH: Both sides.
+    """
 
     INBOUND_ONLY = "inbound_only"
     OUTBOUND_ONLY = "outbound_only"
@@ -41,7 +47,12 @@ class RecordingMode(StrEnum):
 
 @unique
 class RecordingTrigger(StrEnum):
-    """When sound is kept."""
+    """When sound is kept.
+
+    Attributes:
+        ALWAYS: From the start to the end.
+        SPEECH_ONLY: While somebody speaks.
+    """
 
     ALWAYS = "always"
     SPEECH_ONLY = "speech_only"
@@ -49,7 +60,13 @@ class RecordingTrigger(StrEnum):
 
 @unique
 class RecordingChannelMode(StrEnum):
-    """How both directions share a recording."""
+    """How both directions share a recording.
+
+    Attributes:
+        MIXED: One track with both sounds.
+        SEPARATE: A file for each side.
+        STEREO: One file, the caller left and the kit right.
+    """
 
     MIXED = "mixed"
     SEPARATE = "separate"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 
 class Answers:

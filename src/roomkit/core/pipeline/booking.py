@@ -44,7 +44,7 @@ class Booking:
         self._desk = desk
         self._flight = flight
         self._kinds: dict[tuple[str, str], frozenset[DeliveryKind]] = {}
-        self.owner = flight.owner
+        self.owner: str | None = flight.owner
         self.plans: list[DeliveryPlan] = []
 
     def plan(self, event: RoomEvent, binding: ChannelBinding, *, direct: bool) -> None:

@@ -43,8 +43,8 @@ class Committed:
     __slots__ = ("nodes", "result")
 
     def __init__(self, result: CommitResult, nodes: list[Node]) -> None:
-        self.result = result
-        self.nodes = nodes
+        self.result: CommitResult = result
+        self.nodes: list[Node] = nodes
 
 
 class Committer:

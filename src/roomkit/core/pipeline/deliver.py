@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.store.commit import DeliveryView
 
-logger = logging.getLogger("roomkit.delivery")
+logger: logging.Logger = logging.getLogger("roomkit.delivery")
 
 FRESH = 0.1
 """Seconds for which a recorded delivery may rely on what its commit saw of the room."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from roomkit.models.hook import InjectedEvent
     from roomkit.models.identity import Identity
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 _Status = IdentificationStatus
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from roomkit.core.pipeline.worker import Worker
     from roomkit.store.durable import DurableStore
 
-logger = logging.getLogger("roomkit.worker")
+logger: logging.Logger = logging.getLogger("roomkit.worker")
 
 POLL = 1.0
 """Seconds after which the inbox is looked at in any case."""

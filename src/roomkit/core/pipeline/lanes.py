@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.store.durable import LaneKey
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 FAIR_SHARE = 0.002
 """Seconds a lane may work without letting the loop run."""
@@ -88,19 +88,19 @@ class Entry:
         tried: Mapping[DeliveryKind, int] | None = None,
         owner: str | None = None,
     ) -> None:
-        self.key = key
-        self.node = node
-        self.event = event
-        self.adapted = adapted
-        self.binding = binding
-        self.context = context
-        self.version = version
-        self.direct = direct
-        self.kinds = kinds
-        self.tried = tried or _UNTRIED
-        self.owner = owner
+        self.key: tuple[str, str] = key
+        self.node: Node = node
+        self.event: RoomEvent = event
+        self.adapted: Adapted = adapted
+        self.binding: ChannelBinding = binding
+        self.context: RoomContext = context
+        self.version: int | None = version
+        self.direct: bool = direct
+        self.kinds: frozenset[DeliveryKind] | None = kinds
+        self.tried: Mapping[DeliveryKind, int] = tried or _UNTRIED
+        self.owner: str | None = owner
         self.ended: set[DeliveryKind] = set()
-        self.planned_at = time.monotonic() if kinds is not None else 0.0
+        self.planned_at: float = time.monotonic() if kinds is not None else 0.0
 
     def wants(self, kind: DeliveryKind, fits: bool) -> bool:
         """Return whether this is to be done: planned and not done yet, and the target can."""
@@ -128,7 +128,7 @@ class Flight:
     __slots__ = ("__weakref__", "left", "owner")
 
     def __init__(self, owner: str | None) -> None:
-        self.owner = owner
+        self.owner: str | None = owner
         self.left: set[LaneKey] = set()
 
 
@@ -175,7 +175,7 @@ class Lanes:
         self._held_back: list[Entry] = []
         self._more: set[LaneKey] = set()
         self.drained: Callable[[LaneKey], None] = _nothing
-        self.starting = 0
+        self.starting: int = 0
         self._limit = limit
         self._lanes: dict[LaneKey, _Lane] = {}
         self._full: dict[str, int] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.store.base import ConversationStore
 
-logger = logging.getLogger("roomkit.worker")
+logger: logging.Logger = logging.getLogger("roomkit.worker")
 
 BEAT = 1.0
 """Seconds between two beats."""
@@ -50,7 +50,7 @@ class Lease:
     def __init__(
         self, store: ConversationStore, clock: Clock, channels: Callable[[], Collection[str]]
     ) -> None:
-        self.queue = store if isinstance(store, DurableStore) else None
+        self.queue: DurableStore | None = store if isinstance(store, DurableStore) else None
         self.owner = new_id() if self.queue is not None else None
         self.lapsed: Callable[[], None] = _nothing
         self.confirmed: Callable[[], None] = _nothing

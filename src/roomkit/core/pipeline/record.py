@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from roomkit.store.base import ConversationStore
     from roomkit.store.durable import LaneKey
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 FLUSH_AFTER = 0.005
 """Seconds the end of a delivery may wait for others to be written with it."""

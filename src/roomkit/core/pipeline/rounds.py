@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from roomkit._aio import TaskSet
     from roomkit._clock import Clock
 
-logger = logging.getLogger("roomkit.worker")
+logger: logging.Logger = logging.getLogger("roomkit.worker")
 
 PAUSE = 0.25
 """Seconds between two rounds at least, while they fail."""

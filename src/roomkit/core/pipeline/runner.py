@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.hook import InjectedEvent
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 LEASE_TRIES = 3
 """How often an event is admitted when the lease of its room is lost, or what was known of it was
@@ -113,19 +113,19 @@ class Pipeline:
         self._targets = Targets(parts)
         self._recorder = Recorder(parts.store, parts.tasks, parts.limits.commit, receipts)
         registry = parts.registry
-        self.lease = Lease(parts.store, parts.clock, lambda: registry.channels.keys())
+        self.lease: Lease = Lease(parts.store, parts.clock, lambda: registry.channels.keys())
         recorded = self.lease.queue is not None
         self._reporter = Reporter(parts, self._recorder, recorded=recorded)
         deliverer = Deliverer(parts, self._recorder, self.respond, self.lease)
-        self.lanes = Lanes(
+        self.lanes: Lanes = Lanes(
             deliverer.work, parts.limits.lane, self._recorder.arm, recorded=recorded
         )
         deliverer.bind(self.lanes)
         desk = BookingDesk(self.lanes, self.lease, self._recorder, registry)
         self._committer = Committer(parts, self.lanes, self._reporter, desk)
-        self.worker = Worker(parts, self.lease, self.lanes, self._recorder, self._reporter)
-        self.inbox = Inbox(parts, self.lease, self.worker, self.take_in)
-        self.desk = WorkDesk(self.lease, self.lanes, self.worker, self.inbox)
+        self.worker: Worker = Worker(parts, self.lease, self.lanes, self._recorder, self._reporter)
+        self.inbox: Inbox = Inbox(parts, self.lease, self.worker, self.take_in)
+        self.desk: WorkDesk = WorkDesk(self.lease, self.lanes, self.worker, self.inbox)
         if recorded:
             self.worker.add(Rounds("roomkit-receipts", receipts.look_again, POLL, parts.clock))
         deliverer.put_off = self.worker.expect

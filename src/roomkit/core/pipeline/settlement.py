@@ -75,12 +75,12 @@ class Node:
         parent: Node | None,
         settled: Callable[[Node], None],
     ) -> None:
-        self.event = event
+        self.event: RoomEvent = event
         self._context = context
         self._shown: RoomContext | None = None
-        self.root = root
-        self.parent = parent
-        self.from_outside = parent is None
+        self.root: Root = root
+        self.parent: Node | None = parent
+        self.from_outside: bool = parent is None
         self.sent: list[str] = []
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
@@ -88,7 +88,7 @@ class Node:
         self.final: RoomEvent | None = None
         self.scheduled: set[str] = set()
         self.dead: dict[str, tuple[str, int]] = {}
-        self.recovered = False
+        self.recovered: bool = False
         self.tasks: tuple[Task, ...] = ()
         self.observations: tuple[Observation, ...] = ()
         self.failures: list[HookFailure] = []

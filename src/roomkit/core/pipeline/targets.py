@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 ABOUT_OTHERS = frozenset({EventType.EDIT, EventType.DELETE, EventType.REACTION})
 """What may name, in its metadata, the vendor's id of the message it is about."""

@@ -24,6 +24,7 @@ from roomkit.models.reasons import Reason
 from roomkit.store.commit import DeliveryFinish, DeliveryKind, RecordStatus
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Collection, Iterable
 
     from roomkit.core.pipeline.context import Parts
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.store.durable import DeadLetter, DeliveryRecord, DurableStore, LaneKey
 
-logger = logging.getLogger("roomkit.worker")
+logger: logging.Logger = logging.getLogger("roomkit.worker")
 
 POLL = 1.0
 """Seconds after which a worker looks for work in any case."""
@@ -105,7 +106,7 @@ class Worker:
         self._warned = False
         self._claim_lock = asyncio.Lock()
         self._swept_at = float("-inf")
-        self.counters = parts.counters
+        self.counters: Counter[str] = parts.counters
         self.counters.update(dict.fromkeys(COUNTED, 0))
         lease.lapsed = self._lapsed
         lease.confirmed = self._confirmed

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.store.base import ConversationStore
 
-logger = logging.getLogger("roomkit.framework")
+logger: logging.Logger = logging.getLogger("roomkit.framework")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from roomkit.core.hooks import HookEngine
     from roomkit.store.base import ConversationStore
 
-logger = logging.getLogger("roomkit.framework")
+logger: logging.Logger = logging.getLogger("roomkit.framework")
 
 _reporting: ContextVar[bool] = ContextVar("roomkit_reporting", default=False)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from roomkit._aio import TaskSet
     from roomkit._clock import Clock
 
-logger = logging.getLogger("roomkit.framework")
+logger: logging.Logger = logging.getLogger("roomkit.framework")
 
 FrameworkEventHandler = Callable[[FrameworkEvent], Awaitable[None]]
 """``async (event) -> None``; a plain function works too."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from roomkit.core.locks import RoomLockManager
 
-logger = logging.getLogger("roomkit.framework")
+logger: logging.Logger = logging.getLogger("roomkit.framework")
 
 NESTED_WAIT = 5.0
 """Seconds code holding one room may wait for another."""
@@ -41,9 +41,9 @@ class Hold:
     __slots__ = ("_after", "_inner", "active", "outer", "room_id")
 
     def __init__(self, room_id: str, outer: Hold | None) -> None:
-        self.room_id = room_id
-        self.active = False
-        self.outer = outer
+        self.room_id: str = room_id
+        self.active: bool = False
+        self.outer: Hold | None = outer
         self._inner: asyncio.Lock | None = None
         self._after: list[Callable[[], Any]] | None = None
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from roomkit.core.hooks import HookEngine, IdentityHookRegistration
-    from roomkit.core.services.framework_bus import FrameworkBus
-    from roomkit.core.services.receipts import Receipts
+    from collections.abc import Callable
+
+    from roomkit.core.hooks import HookEngine, HookRegistration, IdentityHookRegistration
+    from roomkit.core.services.framework_bus import FrameworkBus, FrameworkEventHandler
+    from roomkit.core.services.receipts import DeliveryStatusHandler, Receipts
 
 
 class TakesIdentityHooks(Protocol):
@@ -28,9 +30,9 @@ class HookDesk:
         bus: FrameworkBus,
         receipts: Receipts,
     ) -> None:
-        self.register = engine.register
-        self.add_room_hook = engine.add_room_hook
-        self.remove_room_hook = engine.remove_room_hook
-        self.add_identity_hook = identifier.add_hook
-        self.subscribe = bus.subscribe
-        self.add_status_handler = receipts.add_handler
+        self.register: Callable[[HookRegistration], None] = engine.register
+        self.add_room_hook: Callable[[str, HookRegistration], None] = engine.add_room_hook
+        self.remove_room_hook: Callable[[str, str], bool] = engine.remove_room_hook
+        self.add_identity_hook: Callable[[IdentityHookRegistration], None] = identifier.add_hook
+        self.subscribe: Callable[[str, FrameworkEventHandler], None] = bus.subscribe
+        self.add_status_handler: Callable[[DeliveryStatusHandler], None] = receipts.add_handler

@@ -47,7 +47,7 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._ready = False
-        self.opened = False
+        self.opened: bool = False
         self.closed = False
 
     def check(self) -> None:

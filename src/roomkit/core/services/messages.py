@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from roomkit.models.event import EventSource, RoomEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from roomkit._clock import Clock
     from roomkit.core.services.bindings import Bindings
     from roomkit.core.services.receipts import Receipts
     from roomkit.core.services.rooms import Rooms
-    from roomkit.models.delivery import InboundMessage, InboundResult
+    from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult
     from roomkit.models.enums import EventType
     from roomkit.models.event import EventContent
 
@@ -51,8 +53,8 @@ class Messages:
         self._bindings = bindings
         self._receipts = receipts
         self._clock = clock
-        self.receive = pipeline.receive
-        self.status = receipts.process
+        self.receive: Callable[..., Awaitable[InboundResult]] = pipeline.receive
+        self.status: Callable[[DeliveryStatus], Awaitable[None]] = receipts.process
 
     async def webhook(self, meta: Any, channel_id: str) -> None:
         """Process a parsed webhook: a message, a delivery status, or nothing of either."""

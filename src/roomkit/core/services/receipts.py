@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.store.base import ConversationStore
 
-logger = logging.getLogger("roomkit.delivery")
+logger: logging.Logger = logging.getLogger("roomkit.delivery")
 
 DeliveryStatusHandler = Callable[[DeliveryStatus], Any]
 """``(status) -> None``, plain or async."""

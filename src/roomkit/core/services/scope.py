@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from roomkit.core.services.guard import Hold
     from roomkit.models.event import RoomEvent
 
@@ -23,8 +25,8 @@ class Root:
     __slots__ = ("reentries", "stopped")
 
     def __init__(self) -> None:
-        self.reentries = 0
-        self.stopped = 0
+        self.reentries: int = 0
+        self.stopped: int = 0
 
 
 @dataclass(slots=True)
@@ -46,11 +48,11 @@ class Scope:
 
 _scope: ContextVar[Scope | None] = ContextVar("roomkit_scope", default=None)
 
-current_scope = _scope.get
+current_scope: Callable[[], Scope | None] = _scope.get
 """Return the scope of the current task, or None outside of foreign code."""
 
-enter_scope = _scope.set
-leave_scope = _scope.reset
+enter_scope: Callable[[Scope | None], Token[Scope | None]] = _scope.set
+leave_scope: Callable[[Token[Scope | None]], None] = _scope.reset
 
 
 def deeper() -> Token[Scope | None]:

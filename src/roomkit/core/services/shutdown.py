@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from roomkit.core.services.lifecycle import Lifecycle
     from roomkit.core.services.sources import Sources
 
-logger = logging.getLogger("roomkit.framework")
+logger: logging.Logger = logging.getLogger("roomkit.framework")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds each channel, backend or store may take to close."""

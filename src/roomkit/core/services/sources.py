@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage, InboundResult
     from roomkit.sources.base import EmitCallback, SourceHealth, SourceProvider, SourceStatus
 
-logger = logging.getLogger("roomkit.sources")
+logger: logging.Logger = logging.getLogger("roomkit.sources")
 
 HEALTHY_AFTER = 60.0
 """Seconds of run after which a source's failures before it no longer count."""

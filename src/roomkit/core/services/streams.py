@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.context import RoomContext
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 PIECE_TIMEOUT = 1.0
 """Seconds a channel may take to accept a piece; a slower one misses it."""

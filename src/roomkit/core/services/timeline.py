@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from roomkit.store.base import ConversationStore
     from roomkit.store.commit import CommitBatch
 
-logger = logging.getLogger("roomkit.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.pipeline")
 
 SYSTEM_CHANNEL = "system"
 """The channel id of the framework's own events."""

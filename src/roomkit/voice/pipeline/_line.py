@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from importlib import import_module
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from roomkit._logging import ids, log_failure
+from roomkit.voice.audio.pcm import SampleCarry
 from roomkit.voice.base import VoiceCapability
 from roomkit.voice.pipeline._steps import (
     configure,
@@ -25,6 +27,7 @@ from roomkit.voice.pipeline.vad_provider import VADEventType
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
+    from roomkit.voice.apm import AECProvider
     from roomkit.voice.audio.resample import ResamplerProvider
     from roomkit.voice.audio_frame import AudioFrame
     from roomkit.voice.base import VoiceSession
@@ -50,6 +53,7 @@ class Hub:
         vad_event: Called with ``(session, VADEvent)``.
         speaker_change: Called with ``(session, DiarizationResult)``.
         dtmf: Called with ``(session, DTMFEvent)``.
+        heard: Called with ``(session, AudioFrame)``: what the VAD is about to judge.
         recording_started: Called with ``(session, RecordingHandle)``.
         recording_stopped: Called with ``(session, RecordingResult)``.
         failures: How often each stage failed, by its name.
@@ -60,6 +64,7 @@ class Hub:
         "dropped",
         "dtmf",
         "failures",
+        "heard",
         "recording_started",
         "recording_stopped",
         "speaker_change",
@@ -72,6 +77,7 @@ class Hub:
         self.vad_event: tuple[Callable[..., Any], ...] = ()
         self.speaker_change: tuple[Callable[..., Any], ...] = ()
         self.dtmf: tuple[Callable[..., Any], ...] = ()
+        self.heard: tuple[Callable[..., Any], ...] = ()
         self.recording_started: tuple[Callable[..., Any], ...] = ()
         self.recording_stopped: tuple[Callable[..., Any], ...] = ()
         self.failures: Counter[str] = Counter()
@@ -114,6 +120,11 @@ class SessionLine:
         self._names: dict[Step, str] = {}
         self._failed: set[Step] = set()
         self._closed = False
+        self._vad: VADProvider | None = None
+        self._aec: AECProvider | None = None
+        self._wires: list[ResamplerProvider] = []
+        self._torn = SampleCarry()
+        self._torn_form = (0, 0, 0)
         native_aec = VoiceCapability.NATIVE_AEC in capabilities
         native_agc = VoiceCapability.NATIVE_AGC in capabilities
         aec = None if native_aec else self._take(config.aec)
@@ -135,14 +146,50 @@ class SessionLine:
         return frame
 
     def process_outbound(self, session: VoiceSession, frame: AudioFrame) -> AudioFrame:
-        """Return an outbound frame as it is to be played."""
+        """Return an outbound frame as it is to be played.
+
+        Half a sample at its end waits for the next one: a stage would take it for noise.
+        """
         self._session = session
+        if self._outbound:
+            frame = self._whole(frame)
         for step in self._outbound:
             try:
                 frame = step(frame)
             except Exception as exc:  # noqa: BLE001 - a stage is foreign code; the others go on
                 self._note(step, exc)
         return frame
+
+    def _whole(self, frame: AudioFrame) -> AudioFrame:
+        form = (frame.sample_rate, frame.channels, frame.sample_width)
+        block = max(1, frame.channels * frame.sample_width)
+        if form != self._torn_form:
+            # Half a sample of another stream is nothing.
+            self._torn_form, self._torn = form, SampleCarry(block)
+        if not self._torn.pending and not len(frame.data) % block:
+            return frame
+        return replace(frame, data=self._torn.push(frame.data))
+
+    @property
+    def speech_ms(self) -> float | None:
+        """How long has been spoken, as the VAD knows it."""
+        known = getattr(self._vad, "speech_ms", None)
+        return known if isinstance(known, (int, float)) else None
+
+    def cancel_outbound(self) -> None:
+        """Note that what was handed out and not played yet will not be heard.
+
+        No echo of it is to be expected, it is not in the recording, and nothing of it sounds
+        in what is played next.
+        """
+        if self._aec is not None:
+            guarded(self._aec, "clear_reference", "clearing the echo")
+        recorder, handle = self._config.recorder, self._recording
+        if recorder is not None and handle is not None:
+            guarded(recorder, "cut_outbound", "cutting the recording", handle)
+        for resampler in self._wires:
+            guarded(resampler, "reset", "resetting")
+        self._torn_form = (0, 0, 0)
 
     def reset_memory(self) -> None:
         """Forget who spoke last."""
@@ -218,6 +265,7 @@ class SessionLine:
     def _bind_inbound(self, aec: Any, agc: Any) -> tuple[Step, ...]:
         config = self._config
         vad = self._take(config.vad, lambda stage: configure(stage, config.vad_config))
+        self._vad = vad
         return self._named(
             "inbound_raw",
             [
@@ -227,6 +275,7 @@ class SessionLine:
                 ("aec", aec, transform),
                 ("agc", agc, transform),
                 ("denoiser", self._take(config.denoiser), denoise),
+                ("heard", self._hub if self._hub.heard else None, self._hand_on),
                 ("vad", vad, self._detect_speech),
                 ("diarization", self._take(config.diarization), self._tell_speakers),
             ],
@@ -236,13 +285,18 @@ class SessionLine:
         config = self._config
         # Resamplers remember: each stream of audio has one of its own.
         echo = None if aec is None else self._take(config.resampler)
+        wire = self._take(config.resampler)
+        self._aec = aec
+        # One that all sessions share is not reset for one of them.
+        mine = {id(stage) for stage in self.own}
+        self._wires = [each for each in (echo, wire) if each is not None and id(each) in mine]
         return self._named(
             "outbound_raw",
             [
                 *(("postprocessors", self._take(s), transform) for s in config.postprocessors),
                 ("recorder", self._recorder(), self._tap_outbound),
                 ("reference", aec, lambda stage: reference(stage, echo, self._internal)),
-                ("outbound_final", self._take(config.resampler), self._to_wire),
+                ("outbound_final", wire, self._to_wire),
             ],
         )
 
@@ -340,6 +394,13 @@ class SessionLine:
 
         return step
 
+    def _hand_on(self, hub: Hub) -> Step:
+        def step(frame: AudioFrame) -> AudioFrame:
+            self._emit(hub.heard, frame)
+            return frame
+
+        return step
+
     def _detect_speech(self, stage: VADProvider) -> Step:
         def step(frame: AudioFrame) -> AudioFrame:
             event = stage.process(frame)
@@ -351,9 +412,11 @@ class SessionLine:
 
     def _heard(self, event: VADEvent, frame: AudioFrame) -> None:
         frame.metadata["vad"] = {"type": event.type, "confidence": event.confidence}
-        if event.type != VADEventType.AUDIO_LEVEL:
-            self.speech_format = AudioFormat.of(frame)
         hub = self._hub
+        if event.type == VADEventType.AUDIO_LEVEL:
+            self._emit(hub.vad_event, event)
+            return
+        self.speech_format = AudioFormat.of(frame)
         self._emit(hub.vad_event, event)
         if event.type == VADEventType.SPEECH_END and event.audio_bytes is not None:
             self._emit(hub.speech_end, event.audio_bytes)

@@ -48,35 +48,24 @@ def loop_runs() -> bool:
 class Meter:
     """How much work in place the sessions of a pipeline owe the loop.
 
-    Every frame's work adds to it; time in which nothing was done pays it back.
+    Every frame's work adds to it; time in which nothing was done pays it back. It is read and
+    written by ``FrameQueue.feed``, once a frame, so it has no methods of its own.
 
     Args:
         monotonic: Seconds that never run backwards.
+
+    Attributes:
+        now: ``monotonic``.
+        debt: Seconds owed at ``since``.
+        since: When work ended last.
     """
 
-    __slots__ = ("_debt", "_now", "_since")
+    __slots__ = ("debt", "now", "since")
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._now = monotonic
-        self._debt = 0.0
-        self._since = monotonic()
-
-    def now(self) -> float:
-        """Return the time."""
-        return self._now()
-
-    def owes(self) -> bool:
-        """Return whether the loop should have a turn before more work is done."""
-        now = self._now()
-        self._debt = max(0.0, self._debt - (now - self._since))
-        self._since = now
-        return self._debt > _AT_ONCE
-
-    def worked(self) -> None:
-        """Count the work since ``owes`` was asked."""
-        now = self._now()
-        self._debt += now - self._since
-        self._since = now
+        self.now = monotonic
+        self.debt = 0.0
+        self.since = monotonic()
 
 
 class FrameQueue:
@@ -92,6 +81,17 @@ class FrameQueue:
         meter: What all sessions owe the loop.
         dropped: Told of every frame that is dropped.
     """
+
+    __slots__ = (
+        "_busy",
+        "_draining",
+        "_dropped",
+        "_full",
+        "_meter",
+        "_process",
+        "_tasks",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -115,12 +115,20 @@ class FrameQueue:
             self._put(session, frame)
             return
         meter = self._meter
-        if meter.owes() and loop_runs():
+        now = meter.now()
+        debt = meter.debt - (now - meter.since)
+        if debt > _AT_ONCE and loop_runs():
+            meter.debt, meter.since = debt, now
             self._put(session, frame)
             self._start()
             return
-        self._one(session, frame)
-        meter.worked()
+        self._busy = True
+        try:
+            self._process(session, frame)
+        finally:
+            self._busy = False
+            meter.since = done = meter.now()
+            meter.debt = (debt if debt > 0.0 else 0.0) + done - now
         if self._waiting:
             self._start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from roomkit._aio import TaskSet
-from roomkit._clock import SystemClock
 from roomkit._logging import ids
 from roomkit.voice.base import VoiceCapability, VoiceSession, VoiceSessionState
 from roomkit.voice.pipeline._line import Hub, SessionLine
@@ -57,6 +57,7 @@ class _Open:
 
     line: SessionLine
     queue: FrameQueue
+    feed: Callable[[VoiceSession, AudioFrame], None]
 
 
 class AudioPipeline:
@@ -85,7 +86,7 @@ class AudioPipeline:
     ) -> None:
         self._config = config
         self._capabilities = capabilities
-        self._meter = Meter((clock or SystemClock()).monotonic)
+        self._meter = Meter(time.monotonic if clock is None else clock.monotonic)
         self._hub = Hub()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._implicit: OrderedDict[str, None] = OrderedDict()
@@ -101,6 +102,13 @@ class AudioPipeline:
     def config(self) -> AudioPipelineConfig:
         """What it was made with."""
         return self._config
+
+    @property
+    def changes_outbound(self) -> bool:
+        """Whether there is any stage outbound audio passes."""
+        config = self._config
+        stages = (config.recorder, config.aec, config.resampler, config.debug_taps)
+        return bool(config.postprocessors) or any(stage is not None for stage in stages)
 
     @property
     def failures(self) -> Mapping[str, int]:
@@ -134,6 +142,14 @@ class AudioPipeline:
     def on_dtmf(self, callback: Callable[[VoiceSession, DTMFEvent], Any]) -> None:
         """Call ``callback(session, DTMFEvent)`` with each telephone key."""
         self._hub.dtmf = (*self._hub.dtmf, callback)
+
+    def on_heard(self, callback: Callable[[VoiceSession, AudioFrame], Any]) -> None:
+        """Call ``callback(session, AudioFrame)`` with each frame as the VAD is given it.
+
+        That is behind the denoiser and everything before it, and before anything is reported
+        about the frame. To be registered before the first session begins.
+        """
+        self._hub.heard = (*self._hub.heard, callback)
 
     def on_recording_started(
         self, callback: Callable[[VoiceSession, RecordingHandle], Any]
@@ -170,6 +186,15 @@ class AudioPipeline:
             self._ended.popitem(last=False)
         self._end(session.id)
 
+    def speech_ms(self, session: VoiceSession) -> float | None:
+        """Return how long somebody has been speaking, in milliseconds of audio.
+
+        None while nobody speaks, and from a VAD that does not know; see
+        ``VADProvider.speech_ms``.
+        """
+        known = self._open.get(session.id)
+        return None if known is None else known.line.speech_ms
+
     def speech_format(self, session: VoiceSession) -> AudioFormat | None:
         """Return the format of a session's utterances; None before the VAD found any."""
         known = self._open.get(session.id)
@@ -199,7 +224,15 @@ class AudioPipeline:
         """
         known = self._open.get(session.id) or self._greet(session)
         if known is not None:
-            known.queue.feed(session, frame)
+            known.feed(session, frame)
+
+    def feeder(self, session: VoiceSession) -> Callable[[VoiceSession, AudioFrame], None]:
+        """Return what does the same as ``feed`` for one session that is active, and sooner.
+
+        It holds until ``on_session_ended``.
+        """
+        known = self._open.get(session.id)
+        return self.feed if known is None else known.feed
 
     def process_outbound(self, session: VoiceSession, frame: AudioFrame) -> AudioFrame:
         """Return an outbound frame as it is to be played."""
@@ -207,6 +240,16 @@ class AudioPipeline:
         if known is None:
             return frame
         return known.line.process_outbound(session, frame)
+
+    def cancel_outbound(self, session: VoiceSession) -> None:
+        """Note that audio handed out for a session was thrown away before it was heard.
+
+        To be called at the moment the sound stops: the echo canceller expects no echo of what
+        follows, and the recording is cut there.
+        """
+        known = self._open.get(session.id)
+        if known is not None:
+            known.line.cancel_outbound()
 
     def reset(self, session: VoiceSession | None = None) -> None:
         """Make stages forget what they heard, and who spoke last; of one session or of all."""
@@ -261,7 +304,7 @@ class AudioPipeline:
         self._lanes.add(lane)
         line = SessionLine(self._config, session, self._hub, lane, self._capabilities)
         queue = FrameQueue(line.process, self._tasks, self._meter, self._drop)
-        known = _Open(line, queue)
+        known = _Open(line, queue, queue.feed)
         self._open[session.id] = known
         line.announce_recording()
         return known

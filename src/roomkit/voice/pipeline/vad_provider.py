@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 @unique
 class VADEventType(StrEnum):
-    """What a detector reports."""
+    """What a detector reports.
+
+    Attributes:
+        SPEECH_START: Somebody began to speak.
+        SPEECH_END: Somebody stopped; the event carries the utterance.
+        SILENCE: Nobody has spoken for a while.
+        AUDIO_LEVEL: How loud it is.
+    """
 
     SPEECH_START = "speech_start"
     SPEECH_END = "speech_end"
@@ -27,10 +34,12 @@ class VADEvent:
 
     Attributes:
         type: What happened.
-        audio_bytes: With SPEECH_END, the utterance as PCM of the frames' own format. None
-            means that the detector keeps no audio; empty bytes are an utterance of no length.
+        audio_bytes: With SPEECH_END, the utterance as PCM of the frames' own format. None:
+            there is nothing to be recognised, since what was heard was too short for speech
+            or the detector keeps no audio.
         confidence: 0 to 1; with AUDIO_LEVEL, how likely it is speech.
-        duration_ms: With SPEECH_END and SILENCE, how long it lasted.
+        duration_ms: With SPEECH_END how long was spoken, without the silence after it; with
+            SILENCE how long that lasts.
         level_db: With AUDIO_LEVEL, dBFS, about -60 to 0.
     """
 
@@ -48,7 +57,8 @@ class VADConfig:
     Attributes:
         silence_threshold_ms: Silence that ends an utterance, in milliseconds.
         speech_pad_ms: Audio kept from before the first loud frame, in milliseconds.
-        min_speech_duration_ms: Shorter speech is taken for a noise, in milliseconds.
+        min_speech_duration_ms: Shorter speech is taken for a noise, in milliseconds; its
+            SPEECH_END has no audio.
         extra: Settings only one detector knows.
     """
 
@@ -76,8 +86,19 @@ class VADProvider(ABC):
     def process(self, frame: AudioFrame) -> VADEvent | None:
         """Return what happened in the next frame: at most one event, mostly None.
 
-        A frame without audio is nothing. A speech end follows a speech start.
+        A frame without audio is nothing. Each speech start is followed by one speech end,
+        also where what was heard turns out to be a noise: that end has no audio.
         """
+
+    @property
+    def speech_ms(self) -> float | None:
+        """How long has been spoken in the utterance that goes on, in milliseconds of audio.
+
+        It reaches to the last frame that was speech: the silence that will end the utterance
+        is not in it. None while nobody speaks, and from a detector that does not know, which
+        is the default; the time since the speech start is taken then, silence and all.
+        """
+        return None
 
     def for_session(self) -> Self:
         """Return a detector for one session, as if new; the default is this one, shared."""

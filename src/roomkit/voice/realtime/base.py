@@ -10,7 +10,13 @@ from typing import Any
 
 @unique
 class RealtimeSessionState(StrEnum):
-    """Where a session is; ENDED is terminal."""
+    """Where a session is; ENDED is terminal.
+
+    Attributes:
+        CONNECTING: The model is not reached yet.
+        ACTIVE: Both can speak.
+        ENDED: Over, for good.
+    """
 
     CONNECTING = "connecting"
     ACTIVE = "active"

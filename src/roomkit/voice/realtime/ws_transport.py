@@ -11,12 +11,13 @@ import base64
 import binascii
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit._aio import TaskSet, bounded, cancel_and_wait
 from roomkit._logging import ids, log_failure
 from roomkit.exceptions import InvalidInputError
+from roomkit.voice.audio.pcm import SampleCarry
 from roomkit.voice.realtime.transport import CallbackRealtimeTransport
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class _Wire(Protocol):
         """Close the connection."""
         ...
 
+    def cut(self) -> None:
+        """End the connection without a word, where that is possible; again does nothing."""
+        ...
+
 
 class _PlainWire:
     """An async-iterable connection with ``send`` and ``close``, such as ``websockets``'."""
@@ -56,6 +61,11 @@ class _PlainWire:
     async def frames(self) -> AsyncIterator[str | bytes]:
         async for frame in self._connection:
             yield frame
+
+    def cut(self) -> None:
+        abort = getattr(getattr(self._connection, "transport", None), "abort", None)
+        if abort is not None:
+            abort()
 
 
 class _StarletteWire:
@@ -77,6 +87,9 @@ class _StarletteWire:
             if frame is not None:
                 yield frame
 
+    def cut(self) -> None:
+        """The server in front owns the socket, and has a limit of its own."""
+
 
 def _wire(connection: Any) -> _Wire:
     if hasattr(connection, "send_text") and hasattr(connection, "receive"):
@@ -92,19 +105,24 @@ def _wire(connection: Any) -> _Wire:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One session's connection and who listens to it."""
+    """One session's connection, who listens to it, and what could not be used."""
 
     session: RealtimeSession
     wire: _Wire
     listener: asyncio.Task[Any] | None = None
+    # A frame may end in the middle of a sample; the rest of it comes with the next one.
+    carry: SampleCarry = field(default_factory=SampleCarry)
+    malformed: int = 0
 
 
 class WebSocketRealtimeTransport(CallbackRealtimeTransport):
     """Carries sessions over WebSockets the application has accepted.
 
+    A frame that cannot be used is dropped and counted; the first of a session is logged.
+
     Args:
-        max_frame: Bytes of the largest frame that is looked at; a larger one is dropped and
-            logged. (The server in front has a bound of its own.)
+        max_frame: Bytes of the largest frame that is looked at; a larger one is dropped. (The
+            server in front has a bound of its own.)
         send_timeout: Seconds one send may take. A caller who takes longer has left: the
             connection is closed, and ``on_client_disconnected`` is told.
 
@@ -141,7 +159,7 @@ class WebSocketRealtimeTransport(CallbackRealtimeTransport):
     async def _listen(self, line: _Line) -> None:
         try:
             async for frame in line.wire.frames():
-                audio = self._audio_of(line, frame)
+                audio = line.carry.push(self._audio_of(line, frame) or b"")
                 if audio:
                     await self._heard(line.session, audio)
         except Exception as exc:
@@ -150,9 +168,8 @@ class WebSocketRealtimeTransport(CallbackRealtimeTransport):
 
     def _audio_of(self, line: _Line, frame: str | bytes) -> bytes | None:
         """Return the audio a frame carries; None for other or broken ones."""
-        extra = ids(session_id=line.session.id)
         if len(frame) > self._max_frame:
-            logger.warning("a frame of %d bytes is too large", len(frame), extra=extra)
+            self._refuse(line, f"of {len(frame)} bytes is too large")
             return None
         if not isinstance(frame, str):
             return bytes(frame)
@@ -162,8 +179,19 @@ class WebSocketRealtimeTransport(CallbackRealtimeTransport):
                 return None
             return base64.b64decode(message["data"], validate=True)
         except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
-            logger.warning("a frame is neither audio nor JSON we know", extra=extra)
+            self._refuse(line, "is neither audio nor JSON we know")
             return None
+
+    def _refuse(self, line: _Line, why: str) -> None:
+        """Count a frame that cannot be used; the first is logged."""
+        line.malformed += 1
+        if line.malformed == 1:
+            logger.warning("a frame %s; it is dropped", why, extra=ids(session_id=line.session.id))
+
+    def malformed(self, session: RealtimeSession) -> int | None:
+        """Return how many frames of a caller could not be used; None when they have left."""
+        line = self._connections.get(session.id)
+        return None if line is None else line.malformed
 
     async def _gone(self, line: _Line) -> None:
         """The caller has left: forget the connection and tell; once."""
@@ -178,6 +206,9 @@ class WebSocketRealtimeTransport(CallbackRealtimeTransport):
             await bounded(_closed(line.wire), _CLOSE_TIMEOUT)
         except Exception as exc:
             logger.debug("a connection was not closed properly", exc_info=exc)
+        finally:
+            # A caller who reads nothing would keep the socket open for ever.
+            line.wire.cut()
 
     async def send_audio(self, session: RealtimeSession, audio: bytes) -> None:
         """Send PCM; a caller who has left gets nothing."""
@@ -196,6 +227,8 @@ class WebSocketRealtimeTransport(CallbackRealtimeTransport):
             await bounded(_sent(line.wire, text), self._send_timeout)
         except TimeoutError:
             logger.warning("a caller takes nothing any more", extra=ids(session_id=session.id))
+            # A goodbye would wait behind what is not taken.
+            line.wire.cut()
             self._tasks.start(self._drop(line), name=f"ws_rt_drop:{session.id}")
         except Exception as exc:  # noqa: BLE001 - the listener finds out and tells
             log_failure(logger, exc, "sending to a caller", extra=ids(session_id=session.id))

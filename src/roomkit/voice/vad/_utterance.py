@@ -24,13 +24,14 @@ class UtteranceRules:
 
     Attributes:
         silence_threshold_ms: Silence that ends an utterance.
-        min_speech_duration_ms: What is shorter, without the silence after it, is dropped.
+        min_speech_duration_ms: What is shorter, without the silence after it, is a noise:
+            its SPEECH_END has no audio.
         speech_pad_ms: Audio kept from before the first and from after the last loud frame.
         max_utterance_ms: An utterance that goes on longer is cut here; the next begins.
         level_interval_ms: How often AUDIO_LEVEL is reported: 0 for every frame, None for
             never.
         silence_interval_ms: How often SILENCE is reported while nobody speaks; None for never.
-        report_dropped: Report a SPEECH_END without audio for what was too short.
+        report_dropped: False leaves that SPEECH_END out, so that a start may have no end.
     """
 
     silence_threshold_ms: float = 500
@@ -39,7 +40,7 @@ class UtteranceRules:
     max_utterance_ms: float = 30_000
     level_interval_ms: float | None = None
     silence_interval_ms: float | None = None
-    report_dropped: bool = False
+    report_dropped: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -101,6 +102,11 @@ class UtteranceTracker:
     def __init__(self, rules: UtteranceRules) -> None:
         self.rules = rules
         self.reset()
+
+    @property
+    def speech_ms(self) -> float | None:
+        """How long has been spoken up to the last frame of speech; None while nobody does."""
+        return self._speech_ms if self.speaking else None
 
     def reset(self) -> None:
         """Forget everything heard."""
@@ -238,6 +244,11 @@ class UtteranceVAD(VADProvider):
         """Whether an utterance is going on."""
         return self._tracker.speaking
 
+    @property
+    def speech_ms(self) -> float | None:
+        """How long has been spoken, without the silence since; None while nobody speaks."""
+        return self._tracker.speech_ms
+
     @abstractmethod
     def judge(self, frame: AudioFrame) -> Verdict:
         """Return what this detector thinks of the next frame."""
@@ -251,8 +262,8 @@ class UtteranceVAD(VADProvider):
 
         SPEECH_START comes with the first frame of speech; SPEECH_END brings the audio from
         ``speech_pad_ms`` before it to ``speech_pad_ms`` after the last, as PCM of the frames'
-        format, and as its duration the speech without both. After a cut at
-        ``max_utterance_ms`` the next frame of speech starts anew.
+        format, and as its duration the speech without both. Speech that was too short ends
+        without audio. After a cut at ``max_utterance_ms`` the next frame of speech starts anew.
         """
         if not frame.data:
             return None

@@ -49,11 +49,12 @@ class EnergyVADProvider(UtteranceVAD):
         energy_threshold: The least loudness of speech: root mean square of 16-bit samples,
             above 0 to 32768.
         silence_threshold_ms: Silence that ends an utterance.
-        min_speech_duration_ms: What is shorter, without the silence after it, is dropped.
+        min_speech_duration_ms: What is shorter, without the silence after it, is a noise
+            and ends without audio.
         speech_pad_ms: Audio kept from before and after the speech.
         adaptive: Also ask for 6 dB above the noise of the last three seconds.
         rules: Further rules: ``max_utterance_ms`` (30,000), ``level_interval_ms``,
-            ``silence_interval_ms`` (None: no such events), ``report_dropped`` (False).
+            ``silence_interval_ms`` (None: no such events), ``report_dropped`` (True).
 
     Raises:
         InvalidInputError: A value cannot be used.

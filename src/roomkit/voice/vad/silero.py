@@ -27,7 +27,8 @@ class SileroVADProvider(UtteranceVAD):
         threshold: The probability from which on a window is speech, 0.01 to 0.99; an
             utterance goes on down to 0.15 less.
         silence_threshold_ms: Silence that ends an utterance.
-        min_speech_duration_ms: What is shorter, without the silence after it, is dropped.
+        min_speech_duration_ms: What is shorter, without the silence after it, is a noise
+            and ends without audio.
         speech_pad_ms: Audio kept from before and after the speech.
         rules: Further rules: ``max_utterance_ms`` (30,000), ``level_interval_ms``,
             ``silence_interval_ms`` (None: no such events), ``report_dropped`` (True).
@@ -53,7 +54,7 @@ class SileroVADProvider(UtteranceVAD):
                 silence_threshold_ms=silence_threshold_ms,
                 min_speech_duration_ms=min_speech_duration_ms,
                 speech_pad_ms=speech_pad_ms,
-                **{"report_dropped": True, **rules},
+                **rules,
             )
         )
         package = require(

@@ -31,7 +31,8 @@ class WebRTCVADProvider(UtteranceVAD):
     Args:
         aggressiveness: 0 to 3; the higher, the less is taken for speech.
         silence_threshold_ms: Silence that ends an utterance.
-        min_speech_duration_ms: What is shorter, without the silence after it, is dropped.
+        min_speech_duration_ms: What is shorter, without the silence after it, is a noise
+            and ends without audio.
         speech_pad_ms: Audio kept from before and after the speech.
         rules: Further rules: ``max_utterance_ms`` (30,000), ``level_interval_ms``,
             ``silence_interval_ms`` (None: no such events), ``report_dropped`` (True).
@@ -57,7 +58,7 @@ class WebRTCVADProvider(UtteranceVAD):
                 silence_threshold_ms=silence_threshold_ms,
                 min_speech_duration_ms=min_speech_duration_ms,
                 speech_pad_ms=speech_pad_ms,
-                **{"report_dropped": True, **rules},
+                **rules,
             )
         )
         self._package: ModuleType = require(
