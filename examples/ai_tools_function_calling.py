@@ -2,6 +2,10 @@
 
 The room says which tools there are, the handler runs them. One of the two fails: the model is told
 so and answers with what it has.
+
+    python examples/ai_tools_function_calling.py
+
+Prints what each tool gave and the answer. `MockAIProvider` plays the model.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """Muting an assistant while a human takes over.
 
 A muted channel still receives everything; only what it says is held back.
+
+    python examples/channel_mute_unmute.py
+
+Prints which of three answers the browser saw, and how often the model was asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""One message of several parts, on a channel that shows all of them and on one that does not."""
+"""One message of several parts, on a channel that shows all of them and on one that does not.
+
+    python examples/composite_messages.py
+
+Prints the parts a browser gets and the parts a mail is made of.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Finding out who writes: an address book, and a question for strangers."""
+"""Finding out who writes: an address book, and a question for strangers.
+
+    python examples/custom_identity_resolver.py
+
+Prints who the known number is, how the message of the unknown one ended, and what was asked back.
+"""
 
 from __future__ import annotations
 

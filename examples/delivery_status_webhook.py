@@ -1,6 +1,10 @@
 """What a vendor reports later: sent, delivered, read or failed.
 
 Statuses arrive late and out of order; the stored result only ever moves forward.
+
+    python examples/delivery_status_webhook.py
+
+Prints the statuses in the order they came, and the one that is stored.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """A conversation over real sockets, which checks itself.
 
-Alice and Bob talk over WebSockets, Carol by a phone whose gateway posts webhooks, and an
-assistant looks up an order. On the way one message is blocked, one is redacted, one is edited and
-one webhook comes twice. At the end everything each side saw and everything stored is compared
-with what should be there.
+Alice and Bob talk over WebSockets, Carol by a phone whose gateway posts webhooks, and an assistant
+looks up an order. On the way one message is blocked, one is redacted, one is edited and one
+webhook comes twice.
 
-    make demo
+    python examples/demo.py
 
-Exits with 0 when all is as it should be, with 1 and the differences otherwise.
+Prints what each of them saw, what is stored, and whether that is as it should be: exits with 0
+then, with 1 and the differences otherwise. `make demo` does the same. It needs
+``roomkit[httpx,websocket]``.
 """
 
 from __future__ import annotations

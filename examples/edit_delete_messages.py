@@ -1,4 +1,9 @@
-"""Correcting a message and taking one back; only its author may."""
+"""Correcting a message and taking one back; only its author may.
+
+    python examples/edit_delete_messages.py
+
+Prints what a telephone got, what is stored, and how somebody else's edit was refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""A gate that greets whoever writes first, without changing what they wrote."""
+"""A gate that greets whoever writes first, without changing what they wrote.
+
+    python examples/hook_inject_welcome.py
+
+Prints the timeline, greeting and all, and how many texts were sent.
+"""
 
 from __future__ import annotations
 

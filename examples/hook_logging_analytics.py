@@ -1,6 +1,10 @@
 """Counting what happens, without standing in its way.
 
 Observers run after everything is delivered; framework events tell what the engine did.
+
+    python examples/hook_logging_analytics.py
+
+Prints the counts: messages by channel, words, and refusals by their reason.
 """
 
 from __future__ import annotations

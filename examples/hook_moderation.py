@@ -1,4 +1,9 @@
-"""Gates: one that blocks, one that rewrites, in the order of their priorities."""
+"""Gates: one that blocks, one that rewrites, in the order of their priorities.
+
+    python examples/hook_moderation.py
+
+Prints what got through, rewritten, and which gate refused the rest.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,14 @@
 """Two programs talk over plain HTTP, both sides signed by Standard Webhooks.
 
-A program of yours posts a message to a kit's endpoint and gets the answers posted to its own. A
-simulator on this machine plays that program: it checks our signatures with code of its own. With
-HOOK_URL (and HOOK_SECRET) set, one real message is posted there instead.
+A program of yours posts a message to a kit's endpoint and gets the answers posted to its own.
+
+    python examples/http_webhook.py
+
+Prints the answers to a message that is posted twice, what was posted back, and what a stale
+signature and a closed endpoint lead to. It needs ``roomkit[simulators]``.
+
+A simulator on this machine plays the other program: it checks our signatures with code of its own.
+With HOOK_URL (and HOOK_SECRET) set, one real message is posted there instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""A place on the map, for a client with maps and for one without."""
+"""A place on the map, for a client with maps and for one without.
+
+    python examples/location_sharing.py
+
+Prints how a wrong latitude is refused, and what WhatsApp and a plain telephone get.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""One room over four channels: what anybody writes reaches everybody else, in their form."""
+"""One room over four channels: what anybody writes reaches everybody else, in their form.
+
+    python examples/multichannel_bridge.py
+
+Prints, for each of web, SMS, WhatsApp and mail, what came from the other three.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Who is here: presence is told to whoever listens now, and never stored."""
+"""Who is here: presence is told to whoever listens now, and never stored.
+
+    python examples/presence_tracking.py
+
+Prints what was told, and who is still there.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Runs on the base installation. Swap `MockAIProvider` for a real provider and `pr
 socket, and it is a chat server.
 
     python examples/quickstart.py
+
+Prints the answer as it comes, then the timeline of the room.
 """
 
 from __future__ import annotations

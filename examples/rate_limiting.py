@@ -2,6 +2,10 @@
 
 A limit allows a burst of one second's worth; after that, one by one. While the SMS channel waits,
 the browser of the same room already has everything.
+
+    python examples/rate_limiting.py
+
+Prints the texts in the order they were sent, and whether they were paced.
 """
 
 from __future__ import annotations

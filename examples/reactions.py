@@ -1,4 +1,9 @@
-"""Reactions: told at once to whoever listens, and gone; your program keeps the score."""
+"""Reactions: told at once to whoever listens, and gone; your program keeps the score.
+
+    python examples/reactions.py
+
+Prints the score.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Who has read how far: kept per channel in the store, and told to whoever listens."""
+"""Who has read how far: kept per channel in the store, and told to whoever listens.
+
+    python examples/read_receipts.py
+
+Prints the number of unread messages as it falls, and a receipt.
+"""
 
 from __future__ import annotations
 

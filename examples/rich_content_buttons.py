@@ -1,4 +1,9 @@
-"""Formatted text with buttons, and what is left of it where there are none."""
+"""Formatted text with buttons, and what is left of it where there are none.
+
+    python examples/rich_content_buttons.py
+
+Prints the buttons a browser gets, and the text a telephone gets instead.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The life of a room: active, paused by silence, closed, reopened, archived."""
+"""The life of a room: active, paused by silence, closed, reopened, archived.
+
+    python examples/room_lifecycle.py
+
+Prints its statuses, what was told of them, and what became of a message to the closed room. The
+silence is a clock moved by hand.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ new, finishes what it has, and is gone.
 
     python examples/serve_app.py
 
-The same app is served for good, on port 8000, with
+Prints the status of each answer, what was stored, and that the server ended in order. It needs
+``roomkit[simulators]``. The same app is served for good, on port 8000, with
 
     cd examples && roomkit serve serve_app:make_app
 """

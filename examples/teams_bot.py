@@ -1,5 +1,10 @@
 """A Teams bot: somebody writes, the bot answers, corrects itself, and sees the thumb.
 
+    python examples/teams_bot.py
+
+Prints the bot's answer before and after its correction, the reaction, and the refusal of a token
+meant for another bot. It needs ``roomkit[teams,simulators]``.
+
 With TEAMS_APP_ID, TEAMS_APP_PASSWORD and TEAMS_TENANT_ID set it serves the bot's endpoint on port
 8000. Without, a simulator on this machine plays Teams and a person: it checks tokens as strictly
 as the vendor, and signs its own.
@@ -9,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+
+from pydantic import SecretStr
 
 from roomkit import (
     AIChannel,
@@ -68,7 +75,7 @@ async def main() -> None:
     if "TEAMS_APP_ID" in os.environ:
         config = TeamsConfig(
             app_id=os.environ["TEAMS_APP_ID"],
-            app_password=os.environ["TEAMS_APP_PASSWORD"],
+            app_password=SecretStr(os.environ["TEAMS_APP_PASSWORD"]),
             tenant_id=os.environ["TEAMS_TENANT_ID"],
         )
         async with served(create_app(make_kit(config)), port=8000):

@@ -1,4 +1,9 @@
-"""Showing that somebody types, without a trace in the timeline."""
+"""Showing that somebody types, without a trace in the timeline.
+
+    python examples/typing_indicators.py
+
+Prints what was shown, and what was stored.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ Bob's connection breaks while Ana goes on, and he comes back to what he missed. 
 why she does not get in.
 
     python examples/websocket_chat.py
+
+Prints what each of them heard, and how the stranger was closed. It needs ``roomkit[simulators]``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,10 @@
 """WhatsApp Business: a picture in, a list of choices out, a template when the window is closed.
 
+    python examples/whatsapp_cloud.py
+
+Prints the picture's size, the choices and the one taken, the status, and what a message of the
+next day leads to. It needs ``roomkit[simulators]``.
+
 With WHATSAPP_TOKEN, WHATSAPP_NUMBER_ID and WHATSAPP_TO set it sends one real template
 ("hello_world", which every new account has) and says what Meta answered. Without, a simulator on
 this machine plays the Cloud API and a person, as strictly as the vendor.
@@ -10,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from roomkit import (
     DeliveryStatus,
@@ -86,7 +93,7 @@ async def simulated() -> None:
 async def for_real() -> None:
     """Send one template with the account of the environment."""
     config = WhatsAppCloudConfig(
-        access_token=os.environ["WHATSAPP_TOKEN"],
+        access_token=SecretStr(os.environ["WHATSAPP_TOKEN"]),
         phone_number_id=os.environ["WHATSAPP_NUMBER_ID"],
     )
     provider = WhatsAppCloudProvider(config)

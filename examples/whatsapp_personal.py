@@ -1,5 +1,9 @@
 """A personal WhatsApp account: how provider, source and channel go together.
 
+    python examples/whatsapp_personal.py
+
+Prints what is sent to a group, and what is said while the account is away.
+
 Linking an account takes a phone and the package neonize, so this program plays the account's
 client itself, in a few lines. With WHATSAPP_PERSONAL_DB set to a path (and the extra
 ``whatsapp-personal``) it links a real one: scan the codes it prints, then write to it.

@@ -1,37 +1,55 @@
-"""One of many workers on a PostgreSQL and a Redis.
+"""One of many workers: text messages and clerks, on a PostgreSQL and a Redis.
 
-Start it as often as you like; the workers share the rooms, and when one dies the others finish
-what it had begun. Where the servers are it reads from the environment:
+Start it as often as you like, behind one address; the workers share the rooms, and when one dies
+the others finish what it had begun. Each serves webhooks and WebSockets:
 
-    DATABASE_URL   postgresql://user@host:5432/database
-    REDIS_URL      redis://host:6379/0
+    roomkit serve worker:make_app --port 8001
 
-    python worker.py                          work until told to stop
     python worker.py open ROOM PHONE          make a room with a phone in it
     python worker.py say ROOM TEXT            accept a message for a room, and leave
     python worker.py stats                    what is left to do
+
+It reads from the environment:
+
+    DATABASE_URL   postgresql://user@host:5432/database
+    REDIS_URL      redis://host:6379/0
+    CLERK_TOKEN    lets clerks in at /ws/desk; without it nobody gets in
+    PUBLIC_URL     what the telephone's vendor calls, such as https://rooms.example.org
+    TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM
+                   the account that sends, and whose webhook is /webhooks/sms; without them
+                   what would be sent is printed
+
+It needs ``roomkit[postgres,redis,serve]``, and httpx for Twilio.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
-import signal
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from roomkit import (
+    HookExecution,
+    HookTrigger,
     InboundMessage,
     MockSMSProvider,
     ProviderResult,
+    RoomContext,
     RoomEvent,
     RoomKit,
     SMSChannel,
+    SMSProvider,
     TextContent,
     WebSocketChannel,
 )
+from roomkit.asgi import App, Principal, create_app
 from roomkit.core.redis_locks import RedisLockManager
+from roomkit.providers.twilio import TwilioConfig, TwilioSMSProvider
 from roomkit.realtime.redis import RedisRealtime
 from roomkit.store.postgres import PostgresStore
 
@@ -40,6 +58,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {"open": 2, "say": 2, "stats": 0}
 """What can be asked, and how many words go with it."""
+CLERK = "clerk"
 
 
 class PrintingSMSProvider(MockSMSProvider):
@@ -52,49 +71,94 @@ class PrintingSMSProvider(MockSMSProvider):
         return await super().send(event, to, from_)
 
 
-@asynccontextmanager
-async def make_kit() -> AsyncIterator[RoomKit]:
-    """Give a kit on the servers of the environment; it is not started."""
-    redis_url = os.environ["REDIS_URL"]
-    async with RedisLockManager(redis_url) as locks:
-        kit = RoomKit(
+class SharedKit(RoomKit):
+    """A kit on the servers of the environment; it ends its connection for locks with itself."""
+
+    def __init__(self) -> None:
+        redis_url = os.environ["REDIS_URL"]
+        self.redis_locks = RedisLockManager(redis_url)
+        super().__init__(
             store=PostgresStore(os.environ["DATABASE_URL"]),
-            lock_manager=locks,
+            lock_manager=self.redis_locks,
             realtime=RedisRealtime(redis_url),
             timer_interval=10.0,
         )
-        kit.register_channel(WebSocketChannel("web"))
-        kit.register_channel(SMSChannel("sms", provider=PrintingSMSProvider()))
+
+    async def close(self, *, drain_timeout: float = 5.0) -> None:
+        """Finish what is in hand, and close everything. Idempotent."""
         try:
-            yield kit
+            await super().close(drain_timeout=drain_timeout)
         finally:
-            await kit.close()
+            await self.redis_locks.close()
 
 
-async def work() -> None:
-    """Work until SIGTERM or SIGINT comes; then finish what is in hand."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with make_kit() as kit:
-        await kit.start()
-        print(f"worker {os.getpid()}: ready", flush=True)
-        await stop.wait()
-    print(f"worker {os.getpid()}: done", flush=True)
+def make_provider() -> SMSProvider:
+    """Return what sends text messages: the account of the environment, or a printer."""
+    token = os.environ.get("TWILIO_AUTH_TOKEN")
+    if not token:
+        return PrintingSMSProvider()
+    config = TwilioConfig(
+        account_sid=os.environ.get("TWILIO_ACCOUNT_SID", ""),
+        auth_token=SecretStr(token),
+        from_number=os.environ.get("TWILIO_FROM", ""),
+        api_base=os.environ.get("TWILIO_API_BASE") or None,
+    )
+    return TwilioSMSProvider(config)
+
+
+def make_kit() -> RoomKit:
+    """Return a kit with a telephone and a desk, the same in every worker."""
+    kit = SharedKit()
+    kit.register_channel(WebSocketChannel("desk"))
+    kit.register_channel(SMSChannel("sms", provider=make_provider()))
+
+    @kit.hook(HookTrigger.ON_ROOM_CREATED, HookExecution.ASYNC)
+    async def staff(event: RoomEvent, context: RoomContext) -> None:
+        """Bring the clerk into each new room, in the worker that opened it."""
+        await kit.attach_channel(event.room_id, "desk")
+        await kit.ensure_participant(event.room_id, "desk", CLERK)
+
+    return kit
+
+
+async def authenticate(scope: Any) -> Principal | None:
+    """Let in whoever shows the clerk's token, in the header or the first frame."""
+    wanted = os.environ.get("CLERK_TOKEN")
+    for name, value in scope["headers"]:
+        if wanted and name == b"authorization":
+            given = value.decode("latin-1").removeprefix("Bearer ")
+            if hmac.compare_digest(given.encode(), wanted.encode()):
+                return Principal(participant_id=CLERK)
+    return None
+
+
+def make_app() -> App:
+    """Return what ``roomkit serve`` serves."""
+    public_url = os.environ.get("PUBLIC_URL") or None
+    return create_app(make_kit(), public_url=public_url, authenticate=authenticate)
+
+
+@asynccontextmanager
+async def visiting() -> AsyncIterator[RoomKit]:
+    """Give a kit that leaves the work to the workers."""
+    kit = make_kit()
+    try:
+        yield kit
+    finally:
+        await kit.close()
 
 
 async def ask(command: str, *words: str) -> None:
-    """Do one thing and leave the rest to the workers."""
-    async with make_kit() as kit:
+    """Do one thing, and leave the rest to the workers."""
+    async with visiting() as kit:
         if command == "open":
             room_id, phone = words
             await kit.create_room(room_id)
-            await kit.attach_channel(room_id, "web")
             await kit.attach_channel(room_id, "sms", metadata={"phone_number": phone})
         elif command == "say":
             room_id, text = words
             content = TextContent(body=text)
-            message = InboundMessage(channel_id="web", sender_id="ana", content=content)
+            message = InboundMessage(channel_id="desk", sender_id=CLERK, content=content)
             await kit.accept(message, room_id=room_id)
         else:
             stats = await kit.stats()
@@ -106,10 +170,7 @@ async def ask(command: str, *words: str) -> None:
 
 def main() -> int:
     """Do what the command line says."""
-    if len(sys.argv) == 1:
-        asyncio.run(work())
-        return 0
-    command, *words = sys.argv[1:]
+    command, *words = sys.argv[1:] or [""]
     if COMMANDS.get(command) != len(words):
         print(__doc__, file=sys.stderr)
         return 2

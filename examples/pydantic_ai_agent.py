@@ -1,8 +1,14 @@
 """An agent of Pydantic AI in a room, with tools of its own and tools of the room.
 
 The agent runs its own tool inside itself; the room's tool is run by the channel, and the agent
-goes on with the result where it stopped. With PYDANTIC_AI_MODEL set (such as `openai:gpt-5.5`,
-with the key in its usual variable) a real model is asked; without, a scripted one.
+goes on with the result where it stopped.
+
+    python examples/pydantic_ai_agent.py
+
+Prints which tool ran where, and the answer. It needs ``roomkit[pydantic-ai]``.
+
+With PYDANTIC_AI_MODEL set (such as `openai:gpt-5.5`, with the key in its usual variable) a real
+model is asked; without, a scripted one.
 """
 
 from __future__ import annotations

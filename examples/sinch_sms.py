@@ -1,5 +1,10 @@
 """Text messages through Sinch, both ways: pictures, delivery reports, and a rotated secret.
 
+    python examples/sinch_sms.py
+
+Prints what came in, how many batches the answer took, the reports, and the refusal of a forged
+one. It needs ``roomkit[simulators]``.
+
 With SINCH_PLAN, SINCH_TOKEN, SINCH_FROM and SINCH_TO set it sends one real text and says what
 Sinch answered. Without, a simulator on this machine plays Sinch and a customer.
 """

@@ -1,5 +1,10 @@
 """Text messages through VoiceMeUp, both ways; a picture that comes in two halves.
 
+    python examples/voicemeup_sms.py
+
+Prints what came in with and without the token, the pieces of the answer, and the picture put
+together again. It needs ``roomkit[simulators]``.
+
 With VOICEMEUP_USER, VOICEMEUP_TOKEN, VOICEMEUP_FROM and VOICEMEUP_TO set it sends one real text
 and says what VoiceMeUp answered. Without, a simulator on this machine plays VoiceMeUp and a
 customer. VoiceMeUp signs nothing: the endpoint asks for a token in its URL.

@@ -1,5 +1,10 @@
 """Text messages through Telnyx, both ways: a question, a long answer in pieces, and its receipts.
 
+    python examples/telnyx_sms.py
+
+Prints what came in, how a busy vendor is told, the lengths of the pieces, the receipts, and the
+refusal of a forgery. It needs ``roomkit[simulators,signatures]``.
+
 With TELNYX_API_KEY, TELNYX_FROM and TELNYX_TO set it sends one real text and says what Telnyx
 answered. Without, a simulator on this machine plays Telnyx and a customer: it checks requests as
 strictly as the vendor and signs its callbacks with a key of its own.

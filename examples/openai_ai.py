@@ -1,5 +1,10 @@
 """GPT in a room: the answer comes piece by piece, and a busy vendor is asked again.
 
+    python examples/openai_ai.py
+
+Prints the refusal of the first attempt, the answer of the second, whether it came in pieces and
+how it ended. It needs ``roomkit[openai,simulators]``.
+
 With OPENAI_API_KEY set it asks the vendor (OPENAI_MODEL names the model, OPENAI_BASE_URL another
 server, such as vLLM). Without, it asks a simulator on this machine, which first answers that there
 were too many requests.

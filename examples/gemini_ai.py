@@ -1,5 +1,10 @@
 """Gemini in a room: it looks at a picture, calls a tool, and answers in pieces.
 
+    python examples/gemini_ai.py
+
+Prints the call of the tool, the answer, and a second answer that came in pieces. It needs
+``roomkit[gemini,simulators]``.
+
 With GEMINI_API_KEY set it asks Google (GEMINI_MODEL names the model). Without, it asks a simulator
 on this machine. Like the real one it seals the calls of a thinking model and refuses them back
 without their seal; the provider sees to that.

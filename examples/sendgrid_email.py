@@ -1,5 +1,10 @@
 """Mail through SendGrid, both ways: a question, an answer, what became of it, and a reply.
 
+    python examples/sendgrid_email.py
+
+Prints the mails of both sides with their threads, the event of the answer, and a webhook refused.
+It needs ``roomkit[simulators,signatures]``.
+
 With SENDGRID_API_KEY, SENDGRID_FROM and SENDGRID_TO set it sends one real mail and says what
 SendGrid answered. Without, a simulator on this machine plays SendGrid and a customer: it checks
 requests as strictly as the vendor and signs its events.

@@ -1,5 +1,10 @@
 """Mail through Elastic Email: formatted text, a file, a refusal, and what became of it.
 
+    python examples/elasticemail.py
+
+Prints the mail as it was sent, the status that came later, and a refusal. It needs
+``roomkit[simulators]``.
+
 With ELASTICEMAIL_API_KEY, ELASTICEMAIL_FROM and ELASTICEMAIL_TO set it sends one real mail and
 says what Elastic Email answered. Without, a simulator on this machine plays the vendor.
 """

@@ -1,5 +1,10 @@
 """Text messages through Twilio, both ways: a question, an answer, its receipt, and a STOP.
 
+    python examples/twilio_sms.py
+
+Prints the answer to the webhook, the text that was sent and what it takes, its receipt, the
+refusal of a forgery, and what follows a STOP. It needs ``roomkit[simulators]``.
+
 With TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and TWILIO_TO set it sends one real text
 and says what Twilio answered. Without, a simulator on this machine plays Twilio and a customer: it
 checks requests as strictly as the vendor and signs its callbacks.

@@ -1,5 +1,10 @@
 """RCS through Twilio: a template with buttons, the answer to one, and whether SMS stood in.
 
+    python examples/twilio_rcs.py
+
+Prints the addresses that were written to, the template, the button pressed, and what delivered it.
+It needs ``roomkit[simulators]``.
+
 With TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_MESSAGING_SERVICE and TWILIO_TO set it sends one
 real message and says what Twilio answered. Without, a simulator on this machine plays Twilio and a
 phone.

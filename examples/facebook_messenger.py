@@ -1,5 +1,10 @@
 """A Messenger bot: buttons, a postback, a split answer, a reaction, and a closed window.
 
+    python examples/facebook_messenger.py
+
+Prints Meta's challenge, the buttons and the one pressed, the reaction, and the refusal of a day
+later. It needs ``roomkit[simulators]``.
+
 With MESSENGER_TOKEN, MESSENGER_APP_SECRET and MESSENGER_VERIFY_TOKEN set it serves the page's
 endpoint on port 8000 (path /webhooks/fb; put TLS in front). Without, a simulator on this machine
 plays Messenger and a person: it checks requests as strictly as the vendor and signs its callbacks.
@@ -10,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from roomkit import (
     EphemeralEvent,
@@ -92,9 +99,9 @@ async def simulated() -> None:
 async def for_real() -> None:
     """Serve the page of the environment until interrupted."""
     config = MessengerConfig(
-        page_access_token=os.environ["MESSENGER_TOKEN"],
-        app_secret=os.environ["MESSENGER_APP_SECRET"],
-        verify_token=os.environ["MESSENGER_VERIFY_TOKEN"],
+        page_access_token=SecretStr(os.environ["MESSENGER_TOKEN"]),
+        app_secret=SecretStr(os.environ["MESSENGER_APP_SECRET"]),
+        verify_token=SecretStr(os.environ["MESSENGER_VERIFY_TOKEN"]),
     )
     async with served(create_app(make_kit(config)), port=8000) as url:
         print("serving", f"{url}/webhooks/fb")

@@ -1,7 +1,12 @@
 """Claude in a room: it calls a tool and answers.
 
-With ANTHROPIC_API_KEY set it asks the vendor (ANTHROPIC_MODEL names the model). Without, it asks
-a simulator on this machine, which checks requests as strictly as the vendor and answers what it is
+    python examples/anthropic_ai.py
+
+Prints the call of the tool, the answer and which counts of tokens came with it. It needs
+``roomkit[anthropic,simulators]``.
+
+With ANTHROPIC_API_KEY set it asks the vendor (ANTHROPIC_MODEL names the model). Without, it asks a
+simulator on this machine, which checks requests as strictly as the vendor and answers what it is
 told to.
 """
 

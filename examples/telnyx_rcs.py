@@ -1,5 +1,10 @@
 """RCS through Telnyx: cards and buttons, the answer to one, typing, and SMS standing in.
 
+    python examples/telnyx_rcs.py
+
+Prints how each phone was reached, the cards and buttons it was shown, what was tapped, and the
+signals. It needs ``roomkit[simulators,signatures]``.
+
 With TELNYX_API_KEY, TELNYX_AGENT, TELNYX_PROFILE and TELNYX_TO set it sends one real message and
 says what Telnyx answered. Without, a simulator on this machine plays Telnyx and two phones, one of
 them without RCS.

@@ -1,7 +1,12 @@
 """A model of one's own behind vLLM answers in a room of a browser and a telephone.
 
-With VLLM_BASE_URL set (such as http://localhost:8000/v1, VLLM_MODEL names the model) it asks that
-server. Without, a simulator on this machine speaks the same protocol.
+    python examples/vllm_ai.py
+
+Prints what the browser and the telephone get. It needs ``roomkit[vllm,simulators]``.
+
+With VLLM_BASE_URL set (such as http://localhost:8000/v1; VLLM_MODEL names the model, VLLM_API_KEY
+is its key, if it wants one) it asks that server. Without, a simulator on this machine speaks the
+same protocol.
 """
 
 from __future__ import annotations
