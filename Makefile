@@ -8,6 +8,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# The tests start hundreds of interpreters; without bytecode each compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PYTHON := $(BIN)/python
@@ -17,10 +19,11 @@ ARGS ?=
 # COV=1 turns a test run into a measured one; the floor is fail_under in pyproject.toml.
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
 # What attacks stores and readers for minutes, and what runs programs one by one.
-LONG_ONES := tests/reliability tests/processes tests/docs tests/test_examples.py
+LONG_ONES := tests/reliability tests/processes tests/docs tests/test_examples.py tests/test_many_workers.py
 
 .PHONY: help install lint fix format format-check typecheck imports security deps spelling \
-	checks test test-3.13 test-lowest test-fastrtc smoke coverage all demo bench soak docs docs-serve build clean distclean
+	checks test test-3.13 test-lowest test-voice test-fastrtc smoke coverage all demo demo-voice bench soak docs docs-serve build clean distclean \
+	test-extras typed generated changelog
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +61,7 @@ format-check: .venv/.stamp ## Fail when some file is not formatted
 	$(BIN)/ruff format --check .
 
 typecheck: .venv/.stamp ## Check types with mypy, strictly
-	$(BIN)/mypy src/roomkit
+	$(BIN)/mypy src/roomkit examples
 
 imports: .venv/.stamp ## Check which module may import which
 	$(BIN)/lint-imports
@@ -85,8 +88,17 @@ test-3.13: .venv313/.stamp ## Run the tests on Python 3.13, in an environment of
 test-lowest: ## Run the providers' tests against the oldest releases the extras promise (ARGS=ai: one group)
 	@scripts/lowest.sh $(ARGS)
 
-test-fastrtc: ## Run the tests of the FastRTC backend in an environment of their own
+test-voice: ## Run the tests of local speech with real models, in an environment of their own
+	@scripts/voice_local.sh $(ARGS)
+
+test-fastrtc: ## Run the tests of FastRTC, voice and realtime, in an environment of their own
 	@scripts/fastrtc.sh $(ARGS)
+
+test-extras: .venv/.stamp ## Install each extra alone and use it once (ARGS=--full: the large ones too)
+	$(PYTHON) -m scripts.extras $(ARGS)
+
+typed: .venv/.stamp ## Check the types a user gets, with mypy and pyright
+	$(PYTHON) -m scripts.typed
 
 smoke: .venv/.stamp ## Install without extras somewhere else and run the quick start there
 	@scripts/smoke.sh
@@ -107,11 +119,21 @@ bench: .venv/.stamp ## Run the benchmarks
 demo: .venv/.stamp ## Show a conversation across channels, offline
 	$(PYTHON) examples/demo.py
 
+demo-voice: ## Talk to an assistant offline: real speech, real models, no cloud
+	@scripts/voice_local.sh demo
+
 docs: .venv/.stamp-docs ## Build the documentation into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: .venv/.stamp-docs ## Serve the documentation while writing it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+generated: .venv/.stamp ## Write anew what is made from the code: public names, help texts
+	$(PYTHON) -m scripts.public_api
+	$(PYTHON) -m scripts.cli_page
+
+changelog: .venv/.stamp ## Show what the next release would tell
+	$(BIN)/towncrier build --draft --version next
 
 build: .venv/.stamp ## Build the source archive and the wheel into dist/
 	$(PYTHON) -m build --no-isolation
@@ -123,4 +145,4 @@ clean: ## Remove what builds, tests and checks leave behind
 		-exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## Also remove the environments
-	rm -rf .venv .venv313 .venvlow .venvrtc .tools uv.lock
+	rm -rf .venv .venv313 .venvlow .venvrtc .venvvoice .tools uv.lock

@@ -14,7 +14,7 @@ RUNNERS='hypothesis pytest pytest-asyncio pytest-timeout'
 
 extras_of() {
     case $1 in
-        ai) echo anthropic,openai,gemini,vllm,simulators ;;
+        ai) echo anthropic,openai,gemini,vllm,realtime-gemini,simulators ;;
         agents) echo pydantic-ai,simulators ;;
         wire) echo httpx,websocket,sse,signatures,teams,phonenumbers,simulators ;;
     esac
@@ -27,6 +27,7 @@ tests_of() {
         ai)
             find tests/test_providers -name 'test_anthropic*.py' -o -name 'test_openai*.py' \
                 -o -name 'test_gemini*.py' -o -name 'test_vllm*.py' -o -name 'test_ai_*.py'
+            find tests/test_voice -name 'test_gemini_live*.py'
             ;;
         agents) find tests/test_providers -name 'test_pydantic_ai*.py' ;;
         wire)

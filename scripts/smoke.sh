@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs RoomKit without extras into an environment of its own, checks that pydantic and its own
-# needs are all that came along, and runs the quick start there, away from the checkout.
+# needs are all that came along, and runs the quick start and reads the notes for assistants there,
+# away from the checkout.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,3 +27,9 @@ cp examples/quickstart.py "$work/"
 cd "$work"
 "$python" -I -m roomkit doctor --extra httpx
 "$python" -I quickstart.py
+# The notes for assistants come out of the installed package, here where no checkout is around.
+"$python" -I -c '
+from roomkit import get_agents_md, get_ai_context, get_llms_txt
+from roomkit.ai_docs import get_llms_full_txt
+for tell in (get_llms_txt, get_agents_md, get_ai_context, get_llms_full_txt):
+    print(f"{tell.__name__}: {len(tell().encode())} bytes")'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ import pytest
 
 import roomkit
 from roomkit._exports import BY_MODULE
+from scripts import public_api
 
 _CONTRACT = (
     "AIChannel AIContext AIImagePart AIMessage AIProvider AIResponse AITextPart AITool "
@@ -170,3 +172,38 @@ class TestImports:
         loaded = _loaded("from roomkit import RoomKit")
         vendors = {"anthropic", "openai", "gemini", "twilio", "telnyx", "sinch", "sendgrid"}
         assert not {name for name in loaded if vendors & set(name.split("."))}
+
+
+class TestPromise:
+    """What programs may use changes on purpose only: tests/data/public_api.txt is the promise."""
+
+    def test_the_package_is_what_is_written_down(self) -> None:
+        """No name, parameter, default, field or value came, went or changed unnoticed."""
+        found = public_api.differences()
+        assert not found, "\n".join(
+            [
+                "The public API differs from tests/data/public_api.txt.",
+                f"If that is meant, run `{public_api.HOW}` and add a note to changes/;",
+                "what programs lose goes by the rules of docs/upgrade.md.",
+                *found,
+            ]
+        )
+
+    def test_a_change_is_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A parameter more, a value other: both make a line of the difference."""
+
+        def get_llms_txt(*, short: bool = False) -> str:
+            return str(short)
+
+        get_llms_txt.__module__ = "roomkit.ai_docs"
+        monkeypatch.setattr("roomkit.ai_docs.get_llms_txt", get_llms_txt)
+        assert "+def get_llms_txt(*, short: bool = False) -> str" in public_api.differences()
+
+    def test_what_is_top_level_is_described_somewhere(self) -> None:
+        """Each name stands there itself, or its home is a section that has it."""
+        text = public_api.written()
+        top = text.partition("\n[roomkit]\n")[2]
+        named = set(re.findall(r"^(?:class |enum |def |async def )?(\w+)", top, re.MULTILINE))
+        assert set(roomkit.__all__) - {"__version__"} <= named
+        homes = set(re.findall(r"^\w+ of (\S+)$", top, re.MULTILINE))
+        assert {home for home in homes if f"\n[{home}]\n" not in text} == set()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from roomkit.cli.extras import EXTRAS
 from roomkit.cli.requirements import normalise, parse_requirement
+from scripts.extras import program
+from scripts.extras_programs import ERRORS, LARGE, PROGRAMS
+from scripts.extras_programs import SUMS as TRIED_SUMS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -59,3 +62,26 @@ class TestExtras:
 
     def test_pydantic_is_the_only_dependency(self) -> None:
         assert PROJECT["dependencies"] == ["pydantic>=2.9"]
+
+
+class TestPrograms:
+    """`make test-extras` installs each extra alone and uses it: none is forgotten."""
+
+    def test_every_extra_is_used(self) -> None:
+        """Those for people who work on RoomKit apart."""
+        assert {*PROGRAMS, *TRIED_SUMS} == set(DECLARED) - {"dev", "docs"}
+
+    def test_a_sum_uses_all_its_parts(self) -> None:
+        """An extra added to a sum is used with it."""
+        assert set(TRIED_SUMS) == SUMS
+        for name, used in TRIED_SUMS.items():
+            assert set(used) == parts(name) - SUMS, name
+
+    def test_every_program_can_be_read(self) -> None:
+        """A mistake in spelling is found here, not after minutes of installing."""
+        for extra in [*PROGRAMS, *TRIED_SUMS]:
+            compile(program(extra), extra, "exec")
+
+    def test_the_exceptions_are_extras(self) -> None:
+        """No entry outlives the extra it is about."""
+        assert set(ERRORS) | LARGE <= set(DECLARED)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -14,12 +17,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from roomkit._version import __version__
+from roomkit.ai_docs import get_llms_full_txt
 from roomkit.cli.requirements import parse_requirement
 
 if TYPE_CHECKING:
     from email.message import Message
 
 ROOT = Path(__file__).resolve().parents[2]
+# Spelled so that this file does not find itself.
+SECRETS = re.compile(
+    "AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|sk-[a-z]*-?[A-Za-z0-9]{32}|xox[abp]-[0-9]{8}"
+    "|-----BEGIN [A-Z ]*PRIVATE " + "KEY|/root" + "/|/ho" + "me/[a-z]+/[a-z]+/"
+)
+INVENTED = {"tests/test_voice/test_file_worker.py"}
+"""Files whose paths of a home folder stand for anybody's."""
+LITTER = re.compile(
+    r"(^|/)(__pycache__|\.[a-z_]*cache|\.venv\w*|\.tools|\.git|\.hypothesis|site|dist|htmlcov)(/|$)"
+    r"|\.(pyc|pyo|db|sqlite3?|pem|key|log|whl)$|(^|/)(\.env.*|\.netrc|uv\.lock|\.coverage.*)$"
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +72,45 @@ class TestWheel:
             assert "roomkit/py.typed" in archive.namelist()
             for name in ("AGENTS.md", "llms.txt"):
                 assert archive.read(f"roomkit/{name}") == (ROOT / name).read_bytes()
+            whole = archive.read("roomkit/llms-full.txt")
+        assert whole == get_llms_full_txt().encode()
+        assert len(whole) < 150_000
+
+    def test_there_is_no_litter_and_no_secret(self, wheel: Path) -> None:
+        """No cache, no database, no key; every file is one that somebody imports or reads."""
+        with zipfile.ZipFile(wheel) as archive:
+            assert {name for name in archive.namelist() if LITTER.search(name)} == set()
+            kinds = {Path(name).suffix for name in archive.namelist() if ".dist-info/" not in name}
+            found = {
+                name
+                for name in archive.namelist()
+                if SECRETS.search(archive.read(name).decode("utf-8"))
+            }
+        assert kinds == {".py", ".sql", ".md", ".txt", ".typed"}
+        assert found == set()
+
+    def test_the_command_and_the_fixtures_are_found_by_others(self, wheel: Path) -> None:
+        """The shell finds `roomkit`, pytest finds the simulators; both lead to something."""
+        with zipfile.ZipFile(wheel) as archive:
+            text = archive.read(f"roomkit-{__version__}.dist-info/entry_points.txt").decode()
+            names = archive.namelist()
+        points = configparser.ConfigParser()
+        points.read_string(text)
+        assert dict(points["console_scripts"]) == {"roomkit": "roomkit.cli:main"}
+        assert dict(points["pytest11"]) == {"roomkit": "roomkit.simulators.pytest_plugin"}
+        assert {"roomkit/cli/__init__.py", "roomkit/simulators/pytest_plugin.py"} <= set(names)
+
+    def test_the_version_stands_in_one_place(self, wheel_metadata: Message) -> None:
+        """`_version.py`; the project file asks for it and repeats it nowhere."""
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert project["dynamic"] == ["version"]
+        assert "version" not in project
+        assert wheel_metadata["Version"] == __version__
+
+    def test_the_description_is_the_readme(self, wheel_metadata: Message) -> None:
+        """What an index shows."""
+        assert wheel_metadata["Description-Content-Type"] == "text/markdown"
+        assert str(wheel_metadata.get_payload()).strip().startswith("# RoomKit")
 
     def test_every_module_is_inside_and_nothing_but_the_package(self, wheel: Path) -> None:
         source = ROOT / "src"
@@ -94,8 +148,10 @@ class TestWheel:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(tmp_path)
         code = (
-            "import roomkit.ai_docs as docs; print(docs.__file__);"
-            "print(docs.get_llms_txt().startswith('# RoomKit'), 'pytest' in docs.get_agents_md())"
+            "import roomkit, roomkit.ai_docs as docs; print(docs.__file__);"
+            "print(roomkit.get_llms_txt().startswith('# RoomKit'), 'pytest' in "
+            "roomkit.get_agents_md(), '## llms.txt' in roomkit.get_ai_context(), "
+            "len(docs.get_llms_full_txt()) > 50_000)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -105,18 +161,52 @@ class TestWheel:
             text=True,
             check=True,
         )
-        assert done.stdout.splitlines() == [str(tmp_path / "roomkit/ai_docs.py"), "True True"]
+        assert done.stdout.splitlines() == [
+            str(tmp_path / "roomkit/ai_docs.py"),
+            "True True True True",
+        ]
 
 
 class TestSourceArchive:
     def test_documents_tests_and_tools_are_inside(self, built: Path) -> None:
-        (path,) = built.glob("*.tar.gz")
-        with tarfile.open(path) as archive:
-            names = {name.partition("/")[2] for name in archive.getnames()}
+        names = set(_files(built))
         expected = {
             *("README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
             *("AGENTS.md", "llms.txt", "Makefile", "pyproject.toml", ".importlinter"),
             *("scripts/bootstrap.sh", "tests/project/test_packaging.py"),
         }
         assert expected - names == set()
-        assert not {name for name in names if name.startswith((".venv", ".tools", "uv.lock"))}
+
+    def test_there_is_no_litter_and_no_secret(self, built: Path) -> None:
+        """Whoever builds it on a machine of their own gives nothing of it away."""
+        files = _files(built)
+        assert {name for name in files if LITTER.search(name)} == set()
+        texts = {name: data.decode("utf-8", "replace") for name, data in files.items()}
+        found = {name for name, text in texts.items() if SECRETS.search(text)}
+        assert found <= INVENTED
+
+    def test_a_secret_would_be_seen(self) -> None:
+        """The pattern knows what keys look like."""
+        for text in (
+            "AKIA" + "A1" * 8,
+            "ghp_" + "a" * 36,
+            "sk-ant-" + "b" * 40,
+            "xoxb-" + "1" * 9,
+        ):
+            assert SECRETS.search(text), text
+
+    def test_it_can_be_built_from(self, built: Path) -> None:
+        """`python -m build` makes the wheel out of it; what its build needs is inside."""
+        names = set(_files(built))
+        assert {"scripts/hatch_build.py", "tests/data/public_api.txt", "docs/hooks.md"} <= names
+
+
+def _files(built: Path) -> dict[str, bytes]:
+    """Return what is in the source archive: name, without the folder around all, to bytes."""
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return {
+            member.name.partition("/")[2]: data.read()
+            for member in archive.getmembers()
+            if (data := archive.extractfile(member)) is not None
+        }

@@ -48,14 +48,14 @@ class Life:
 
     def __init__(self, kit: RoomKit, *, drain_timeout: float, close_kit: bool) -> None:
         self._kit = kit
-        self.tasks = TaskSet("roomkit-asgi")
+        self.tasks: TaskSet = TaskSet("roomkit-asgi")
         self._drain_timeout = drain_timeout
         self._close_kit = close_kit
         self._in_hand = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._lock = asyncio.Lock()
-        self.phase = Phase.NEW
+        self.phase: Phase = Phase.NEW
 
     @contextmanager
     def hand(self) -> Iterator[None]:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     import argparse
 
     from roomkit.simulators import VendorSimulator
+    from roomkit.simulators._live_journal import Journal
 
 _DESCRIPTION = """\
 Start a stand-in for a vendor on 127.0.0.1: it takes what a provider sends, as strictly as the
 vendor, and answers as the vendor would. The settings to give the provider are printed first; with
---json as one line of JSON, so that a program can read them. What comes in is printed as it comes.
+--json as one line of JSON, so that a program can read them. What comes in is printed as it comes;
+of live conversations: who connects, the first message of each kind, and how many there were.
 
 With --webhook every line typed is sent there as a message of a customer, signed as the vendor
 signs. End it with Ctrl-C."""
@@ -78,7 +80,9 @@ async def _serve(sim: VendorSimulator, options: argparse.Namespace) -> int:
             loop.add_signal_handler(number, stop.set)
     async with sim:
         _introduce(sim, as_json=options.json)
-        tasks = [asyncio.create_task(_watch(sim))]
+        journal: Journal | None = getattr(sim, "journal", None)
+        watching = _watch(sim) if journal is None else _follow(journal)
+        tasks = [asyncio.create_task(watching)]
         if options.webhook:
             tasks.append(asyncio.create_task(_type(sim, options.webhook, options.sender)))
         await stop.wait()
@@ -116,6 +120,15 @@ async def _watch(sim: VendorSimulator) -> None:
         for message in sim.sent[told_messages:]:
             _say(f"  accepted {message.id} to {message.to}: {message.text}")
         told_messages = len(sim.sent)
+
+
+async def _follow(journal: Journal) -> None:
+    """Print what comes to a simulator of live conversations."""
+    told = 0
+    while True:
+        told, lines = await journal.after(told)
+        for line in lines:
+            _say(line)
 
 
 async def _type(sim: Any, url: str, sender: str | None) -> None:

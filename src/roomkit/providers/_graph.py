@@ -144,9 +144,9 @@ class GraphWebhook(WebhookHandler):
         verify_token: The word agreed on for the challenge; None refuses every challenge.
     """
 
-    max_body = _LONGEST_CALLBACK
-    methods = frozenset({"GET", "POST"})
-    content_types = frozenset({"application/json"})
+    max_body: ClassVar[int] = _LONGEST_CALLBACK
+    methods: ClassVar[frozenset[str]] = frozenset({"GET", "POST"})
+    content_types: ClassVar[frozenset[str]] = frozenset({"application/json"})
 
     def __init__(
         self,

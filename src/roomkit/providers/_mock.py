@@ -79,7 +79,7 @@ class MockProvider(Provider):
         clock: Clock | None = None,
     ) -> None:
         self.sent: list[dict[str, Any]] = []
-        self.closed = False
+        self.closed: bool = False
         self._script = Script(results, delay, clock)
 
     async def send(self, event: RoomEvent, to: str) -> ProviderResult:

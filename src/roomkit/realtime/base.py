@@ -13,7 +13,18 @@ from roomkit._ids import new_id
 
 
 class EphemeralEventType(StrEnum):
-    """The kinds of things worth hearing at once and not worth keeping."""
+    """The kinds of things worth hearing at once and not worth keeping.
+
+    Attributes:
+        TYPING_START: Somebody began to write.
+        TYPING_STOP: Somebody stopped writing.
+        PRESENCE_ONLINE: Somebody is here.
+        PRESENCE_AWAY: Somebody is here and not looking.
+        PRESENCE_OFFLINE: Somebody is gone.
+        READ_RECEIPT: Somebody has read up to an event.
+        REACTION: Somebody added or took back a reaction.
+        CUSTOM: Whatever your program means by it.
+    """
 
     TYPING_START = "typing_start"
     TYPING_STOP = "typing_stop"

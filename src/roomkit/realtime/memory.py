@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from roomkit.realtime.base import EphemeralCallback, EphemeralEvent
 
-logger = logging.getLogger("roomkit.realtime")
+logger: logging.Logger = logging.getLogger("roomkit.realtime")
 
 CALLBACK_TIMEOUT = 30.0
 """Seconds a callback may take by default."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from roomkit.realtime.base import EphemeralCallback
 
-logger = logging.getLogger("roomkit.realtime")
+logger: logging.Logger = logging.getLogger("roomkit.realtime")
 
 MAX_EVENT_BYTES = 256 * 1024
 """Bytes one event may have as JSON."""

@@ -25,7 +25,15 @@ from roomkit.models.delivery import InboundMessage, InboundResult
 
 
 class SourceStatus(StrEnum):
-    """What a source is doing."""
+    """What a source is doing.
+
+    Attributes:
+        STOPPED: Not started, or stopped.
+        CONNECTING: On the way for the first time.
+        CONNECTED: Messages can come in.
+        RECONNECTING: The connection was lost and is made anew.
+        ERROR: It failed; ``error`` of its health says why.
+    """
 
     STOPPED = "stopped"
     CONNECTING = "connecting"

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 @unique
 class DeliveryKind(StrEnum):
-    """What a delivery record asks of its channel."""
+    """What a delivery record asks of its channel.
+
+    Attributes:
+        REACT: Let the channel look at the event and answer.
+        DELIVER: Send the event through the channel.
+    """
 
     REACT = "react"
     DELIVER = "deliver"
@@ -32,7 +37,14 @@ class DeliveryKind(StrEnum):
 
 @unique
 class RecordStatus(StrEnum):
-    """Where a delivery record stands."""
+    """Where a delivery record stands.
+
+    Attributes:
+        PENDING: Still to be done, or to be tried again.
+        DONE: Done.
+        DEAD: Failed for good: a dead letter.
+        SKIPPED: Not done, for a reason that is no failure.
+    """
 
     PENDING = "pending"
     DONE = "done"

@@ -96,7 +96,7 @@ class SimpleChannel(Channel):
         self.received: list[RoomEvent] = []
         self.deliveries: list[Delivered] = []
         self.reactions: list[Delivered] = []
-        self.closed = False
+        self.closed: bool = False
         self._capabilities = capabilities
         self._reacts = react_script is not None or category == ChannelCategory.INTELLIGENCE
         self._deliver_script = _script(deliver_script)

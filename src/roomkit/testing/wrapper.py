@@ -54,8 +54,8 @@ class StoreWrapper(ConversationStore):
 
     def __init__(self, inner: ConversationStore) -> None:
         self.inner = inner
-        self.durable = inner.durable
-        self.shared = inner.shared
+        self.durable: bool = inner.durable
+        self.shared: bool = inner.shared
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":

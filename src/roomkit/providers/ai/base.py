@@ -7,7 +7,7 @@ runs tools and makes events of answers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,7 +71,7 @@ class AIMessage(BaseModel):
         metadata: What the vendor wants back with an assistant message.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True)
 
     role: str
     content: str | list[AIPart]
@@ -106,7 +106,7 @@ class AIContext(BaseModel):
             of tools the conversation mentions; they must not be called.
     """
 
-    model_config = ConfigDict(defer_build=True, arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True, arbitrary_types_allowed=True)
 
     messages: list[AIMessage] = Field(default_factory=list)
     system_prompt: str | None = None
@@ -178,7 +178,7 @@ class AIResponse(BaseModel):
         thinking_signature: The vendor's seal on them.
     """
 
-    model_config = ConfigDict(defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True)
 
     content: str
     finish_reason: str | None = None

@@ -68,8 +68,8 @@ class MockAIProvider(AIProvider):
             raise ValueError("chunk_size must be at least 1")
         self.responses: list[str] = responses or [_DEFAULT_RESPONSE]
         self.calls: list[AIContext] = []
-        self.open_streams = 0
-        self.closed = False
+        self.open_streams: int = 0
+        self.closed: bool = False
         self._vision = vision
         self._streaming = streaming
         self._chunk_size = chunk_size

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.providers.ai.base import AIContext, AIResponse
     from roomkit.providers.anthropic.config import AnthropicConfig
 
-logger = logging.getLogger("roomkit.providers.anthropic")
+logger: logging.Logger = logging.getLogger("roomkit.providers.anthropic")
 
 _STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 # An overload in the middle of a stream comes with the status 200 of its beginning.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -33,7 +33,7 @@ class AnthropicConfig(BaseModel):
             the model's default. With it, no temperature is sent.
     """
 
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     api_key: SecretStr
     model: str = "claude-sonnet-4-20250514"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit._http import answered, refused
 from roomkit.models.channel import ChannelCapabilities
@@ -64,7 +64,7 @@ class FacebookMessengerProvider(GraphSender[MessengerConfig, MessengerWebhook], 
     """
 
     _capabilities = _CAPABILITIES
-    retryable_codes = TRANSIENT | {17, 32, 341, 613, 1200, 80006}
+    retryable_codes: ClassVar[frozenset[int]] = TRANSIENT | {17, 32, 341, 613, 1200, 80006}
 
     def _reader(self) -> MessengerWebhook:
         return MessengerWebhook(self._config)

@@ -12,10 +12,11 @@ import json
 import logging
 from collections import deque
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit._logging import ids
+from roomkit.voice.realtime._links import LinkSettings, Told, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +25,6 @@ logger = logging.getLogger("roomkit.providers.openai.realtime")
 
 Protocol = Literal["ga", "beta"]
 Event = dict[str, Any]
-Told = tuple[Any, ...]
-"""A callback to call: its kind, then its arguments behind the session."""
-
 RATE = 24000
 """Hertz of the vendor's PCM, in and out."""
 TRANSCRIPTION_MODEL = "gpt-transcribe"
@@ -41,15 +39,8 @@ _KEYS = ("max_output_tokens", "tool_choice")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a session was connected with; used again for every new link of it."""
-
-    system_prompt: str | None = None
-    voice: str | None = None
-    tools: list[dict[str, Any]] | None = None
-    temperature: float | None = None
-    server_vad: bool = True
-    config: Mapping[str, Any] = field(default_factory=dict)
+class Settings(LinkSettings):
+    """What a session was connected with, as this vendor reads it."""
 
     @property
     def turn_detection(self) -> dict[str, Any] | None:
@@ -70,7 +61,7 @@ def session_update(settings: Settings, protocol: Protocol) -> Event:
     session = _beta_session(settings) if protocol == "beta" else _session(settings)
     raw = settings.config.get("session")
     if isinstance(raw, dict):
-        _merge(session, deepcopy(raw))
+        merge(session, deepcopy(raw))
     return {"type": "session.update", "session": session}
 
 
@@ -135,15 +126,6 @@ def _add_common(session: dict[str, Any], settings: Settings) -> None:
     session.update({key: settings.config[key] for key in _KEYS if key in settings.config})
 
 
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        old = into.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            _merge(old, value)
-        else:
-            into[key] = value
-
-
 def text_item(role: str, text: str, protocol: Protocol = "ga") -> Event:
     """Return the event that adds a written message to the conversation."""
     if role == "assistant":
@@ -198,6 +180,7 @@ class Dialogue:
         self._asked_at = 0.0
         self._wanted = False
         self._muted: str | None = None
+        self._bad_audio = 0
         self._names: dict[str, str] = {}
         self._calls: dict[str, Event] = {}
         self._newest_calls: dict[str, Event] = {}
@@ -367,7 +350,9 @@ class Dialogue:
         try:
             audio = base64.b64decode(_text(event, "delta"), validate=True)
         except (ValueError, binascii.Error):
-            logger.warning("the server's audio is not base64", extra=self._extra)
+            if not self._bad_audio:
+                logger.warning("the server's audio is not base64", extra=self._extra)
+            self._bad_audio += 1
             return []
         item_id = _text(event, "item_id")
         if item_id:
@@ -430,6 +415,9 @@ class Dialogue:
         if not isinstance(arguments, dict):
             arguments = {"raw": raw}
         item = {"type": "function_call", "call_id": call_id, "name": name, "arguments": raw}
+        if call_id and self._newest_calls.get(call_id) == item:
+            # Said twice: a tool acts once.
+            return []
         for calls in (self._calls, self._newest_calls):
             if len(calls) >= _MOST_CALLS:
                 del calls[next(iter(calls))]

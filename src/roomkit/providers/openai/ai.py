@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from roomkit.providers.ai.base import AIContext, AIResponse
     from roomkit.providers.openai.config import OpenAIConfig
 
-logger = logging.getLogger("roomkit.providers.openai")
+logger: logging.Logger = logging.getLogger("roomkit.providers.openai")
 
 _STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504})
 # In the middle of a stream an error has no status, only a name.

@@ -11,14 +11,12 @@ import base64
 import json
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from roomkit._aio import TaskSet, bounded, cancel_and_wait
-from roomkit._clock import SystemClock
+from roomkit._aio import bounded
 from roomkit._http import quiet_loggers
 from roomkit._lazy import require
-from roomkit._logging import ids
 from roomkit.exceptions import InvalidInputError, ProviderError
 from roomkit.providers.openai._realtime_events import (
     RATE,
@@ -26,12 +24,12 @@ from roomkit.providers.openai._realtime_events import (
     Event,
     Protocol,
     Settings,
-    Told,
     session_update,
 )
+from roomkit.voice.audio.pcm import SampleCarry
+from roomkit.voice.realtime._links import MAX_RECONNECTS, LinkedRealtimeProvider, SessionLink
 from roomkit.voice.realtime._rates import converter
 from roomkit.voice.realtime.base import RealtimeSession, RealtimeSessionState
-from roomkit.voice.realtime.provider import CallbackRealtimeProvider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from roomkit._clock import Clock
+    from roomkit.voice.realtime._links import Attempts, Told
 
 logger = logging.getLogger("roomkit.providers.openai.realtime")
 
@@ -49,29 +48,24 @@ _ENDPOINT = "wss://api.openai.com/v1/realtime"
 _BASE = re.compile(r"(https?|wss?)://[^/?#@\s]+/?", re.ASCII | re.IGNORECASE)
 _PERMANENT = frozenset({400, 401, 403, 404})
 _LONGEST_FRAME = 16 * 1024 * 1024
-_OPEN_SECONDS = 10.0
-_CONFIGURE_SECONDS = 5.0
-_CLOSE_SECONDS = 2.0
-_HEALTHY_SECONDS = 60.0
-_FIRST_DELAY = 0.5
-_LONGEST_DELAY = 4.0
+_CLOSE_SECONDS = 1.0
+_SPREAD = (0.5, 1.0)
 
 
-class _Link:
-    """One session's way to the server, over however many connections."""
+class _Link(SessionLink[Dialogue]):
+    """One session's way to the server, and what its audio goes through."""
 
-    def __init__(self, session: RealtimeSession, settings: Settings, dialogue: Dialogue) -> None:
-        self.session = session
+    def __init__(
+        self, session: RealtimeSession, dialogue: Dialogue, attempts: Attempts, settings: Settings
+    ) -> None:
+        super().__init__(session, dialogue, attempts)
         self.settings = settings
-        self.dialogue = dialogue
         self.ws: ClientConnection | None = None
-        self.runner: asyncio.Task[Any] | None = None
         self.ready = False
-        self.closing = False
-        self.since = 0.0
-        self.attempts = 0
-        self.hear: Callable[[bytes], bytes] | None = None
-        self.speak: Callable[[bytes], bytes] | None = None
+        # Pieces may end in the middle of a sample: one lost byte makes noise of all that follows.
+        self.hear: Callable[[bytes], bytes] = SampleCarry().push
+        self.speak: Callable[[bytes], bytes] = SampleCarry().push
+        self.garbage = 0
         self.answer: asyncio.Future[ProviderError | None] | None = None
 
     def settle(self, error: ProviderError | None) -> bool:
@@ -83,14 +77,14 @@ class _Link:
         return True
 
 
-class OpenAIRealtimeProvider(CallbackRealtimeProvider):
+class OpenAIRealtimeProvider(LinkedRealtimeProvider[_Link]):
     """A GPT that hears and speaks.
 
     Audio is converted between the session's rates and the vendor's 24 kHz. A link that is lost
-    is opened again up to ``max_reconnects`` times, after 0.5, 1, 2 and then 4 seconds; the
-    state is CONNECTING meanwhile, what was said is told again (the newest 20 messages), and an
-    answer that was cut off is asked for again. When that fails ``on_error`` is told
-    ``connection_closed`` and the state is ENDED.
+    is opened again up to ``max_reconnects`` times, after at most 0.5, 1, 2 and then 4 seconds,
+    of which a random part of up to half is left out; the state is CONNECTING meanwhile, what
+    was said is told again (the newest 20 messages), and an answer that was cut off is asked for
+    again. When that fails ``on_error`` is told ``connection_closed`` and the state is ENDED.
 
     ``provider_config`` may hold ``turn_detection`` (the vendor's object, or its type),
     ``transcription_model``, ``transcription_language``, ``noise_reduction``, ``speed``,
@@ -104,11 +98,18 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
         protocol: ``beta`` for servers that still speak the older form; the vendor's does not.
         max_reconnects: Attempts to open a lost link again; a link that lasted a minute starts
             the count anew. 0: none.
+        keepalive_seconds: How often the server is asked whether it is there, and how long it has.
+        send_timeout: Seconds one message may take to be sent; then the link is lost.
+        open_timeout: Seconds a connection may take to be opened.
+        confirm_timeout: Seconds ``connect`` waits for the server to say that it took the
+            settings; one that never says so is believed.
         clock: What pauses and positions are measured with.
 
     Raises:
-        InvalidInputError: A URL, the protocol or the count makes no sense.
+        InvalidInputError: A URL, the protocol, the count or a time makes no sense.
     """
+
+    _log: ClassVar = logger
 
     def __init__(
         self,
@@ -118,19 +119,32 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
         base_url: str | None = None,
         api_base: str | None = None,
         protocol: Protocol = "ga",
-        max_reconnects: int = 3,
+        max_reconnects: int = MAX_RECONNECTS,
+        keepalive_seconds: float = 20.0,
+        send_timeout: float = 10.0,
+        open_timeout: float = 10.0,
+        confirm_timeout: float = 5.0,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__()
-        if protocol not in ("ga", "beta") or max_reconnects < 0:
-            raise InvalidInputError("protocol is 'ga' or 'beta', max_reconnects not negative")
+        super().__init__(
+            "openai_rt",
+            max_reconnects=max_reconnects,
+            send_timeout=send_timeout,
+            close_timeout=_CLOSE_SECONDS,
+            spread=_SPREAD,
+            clock=clock,
+        )
+        if protocol not in ("ga", "beta"):
+            raise InvalidInputError("protocol is 'ga' or 'beta'")
+        if min(keepalive_seconds, open_timeout, confirm_timeout) <= 0:
+            raise InvalidInputError("keepalive_seconds and the timeouts are more than 0")
         self._api_key = api_key
         self._url = endpoint(base_url, api_base, model)
         self._protocol: Protocol = protocol
-        self._max_reconnects = max_reconnects
-        self._clock = clock or SystemClock()
-        self._connections: dict[str, _Link] = {}
-        self._tasks = TaskSet("openai_rt")
+        self._keepalive = keepalive_seconds
+        self._open_timeout = open_timeout
+        self._confirm_timeout = confirm_timeout
+        self._connections = self._links
 
     @property
     def name(self) -> str:
@@ -166,7 +180,8 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
             system_prompt, voice, tools, temperature, server_vad, dict(provider_config or {})
         )
         dialogue = Dialogue(self._clock.monotonic, settings, self._protocol, session.id)
-        link = self._connections[session.id] = _Link(session, settings, dialogue)
+        link = _Link(session, dialogue, self._attempts(), settings)
+        self._connections[session.id] = link
         if input_sample_rate != RATE:
             link.hear = converter(input_sample_rate, RATE)
         if output_sample_rate != RATE:
@@ -176,7 +191,7 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
             link.ready = True
             answer = link.answer = asyncio.get_running_loop().create_future()
             link.runner = self._tasks.start(self._run(link), name=f"openai_rt_recv:{session.id}")
-            await asyncio.wait((answer,), timeout=_CONFIGURE_SECONDS)
+            await asyncio.wait((answer,), timeout=self._confirm_timeout)
             # A server that never says it took the settings is believed.
             link.answer = None
             if answer.done() and (error := answer.result()) is not None:
@@ -203,7 +218,9 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
                 additional_headers=headers,
                 compression=None,
                 max_size=_LONGEST_FRAME,
-                open_timeout=_OPEN_SECONDS,
+                open_timeout=self._open_timeout,
+                ping_interval=self._keepalive,
+                ping_timeout=self._keepalive,
                 close_timeout=_CLOSE_SECONDS,
             )
         except Exception as exc:  # noqa: BLE001 - whatever the library raises: there is no link
@@ -239,8 +256,9 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
             if link.settle(lost):
                 return
             if not await self._reopen(link):
-                await self._lost(link)
+                await self._lost(link, "connection_closed")
                 return
+            await self._flush(link)
 
     async def _receive(self, link: _Link) -> None:
         ws = link.ws
@@ -248,7 +266,7 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
             return
         try:
             async for frame in ws:
-                event = _parsed(frame)
+                event = _parsed(frame, link)
                 if event is not None:
                     await self._handle_server_event(link.session, event)
                 if link.dialogue.expired:
@@ -285,57 +303,17 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
             if link.settle(refused):
                 logger.debug("the settings were refused: %s", values[1])
                 return
-        if kind == "audio" and link.speak is not None:
+        if kind == "audio":
             values = [link.speak(values[0])]
             if not values[0]:
                 return
         await self._tell(kind, link.session, *values)
 
-    async def _reopen(self, link: _Link) -> bool:
-        """Open a lost link again; False when it stays lost."""
-        session = link.session
-        session.state = RealtimeSessionState.CONNECTING
-        extra = ids(session_id=session.id)
-        logger.warning("the link to the model was lost", extra=extra)
-        for told in link.dialogue.link_lost():
-            await self._pass_on(link, told)
-        if self._clock.monotonic() - link.since >= _HEALTHY_SECONDS:
-            link.attempts = 0
-        while link.attempts < self._max_reconnects and not link.closing:
-            delay = min(_FIRST_DELAY * 2**link.attempts, _LONGEST_DELAY)
-            link.attempts += 1
-            await self._clock.sleep(delay)
-            try:
-                await self._open(link)
-                await self._send_all(link, link.dialogue.opening())
-            except ProviderError as exc:
-                logger.warning("attempt %d failed", link.attempts, extra=extra)
-                if not exc.retryable:
-                    return False
-                continue
-            if link.ws is None or link.closing:
-                continue
-            link.ready = True
-            session.state = RealtimeSessionState.ACTIVE
-            logger.info("the link to the model is back", extra=extra)
-            await self._flush(link)
-            return True
-        return False
-
-    async def _lost(self, link: _Link) -> None:
-        """Give a session up and say so."""
-        session = link.session
-        if self._connections.get(session.id) is link:
-            del self._connections[session.id]
-        if link.closing:
-            return
-        session.state = RealtimeSessionState.ENDED
-        await self._tell(
-            "error",
-            session,
-            "connection_closed",
-            f"the link to the model was lost, and {link.attempts} attempts did not bring it back",
-        )
+    async def _restore(self, link: _Link) -> bool:
+        await self._open(link)
+        await self._send_all(link, link.dialogue.opening())
+        link.ready = link.ws is not None
+        return link.ready
 
     async def _flush(self, link: _Link) -> None:
         """Send what the dialogue wants to say; without a connection it waits."""
@@ -353,30 +331,29 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
         if ws is None:
             return
         try:
-            await ws.send(json.dumps(event))
+            async with asyncio.timeout(self._send_timeout):
+                await ws.send(json.dumps(event))
+        except TimeoutError:
+            # A server that reads nothing is not found out by keep-alives: they wait behind this.
+            logger.warning("a server takes nothing", extra=link.extra)
+            ws.transport.abort()
         except Exception as exc:
             # The listener finds out as well, and opens a new link.
             logger.debug("sending failed", exc_info=exc)
 
     async def _close_ws(self, ws: ClientConnection) -> None:
         try:
-            await bounded(ws.close(), 2 * _CLOSE_SECONDS)
+            await bounded(ws.close(), _CLOSE_SECONDS)
         except Exception as exc:
             logger.debug("a link was not closed properly", exc_info=exc)
+        finally:
+            ws.transport.abort()
 
-    async def _shut(self, link: _Link) -> None:
-        """End a link for good."""
-        link.closing = True
-        if self._connections.get(link.session.id) is link:
-            del self._connections[link.session.id]
+    async def _close_link(self, link: _Link) -> None:
         link.settle(None)
         ws, link.ws = link.ws, None
-        try:
-            if ws is not None:
-                await self._close_ws(ws)
-        finally:
-            if link.runner is not None and link.runner is not asyncio.current_task():
-                await cancel_and_wait([link.runner], _CLOSE_SECONDS)
+        if ws is not None:
+            await self._close_ws(ws)
 
     # -- what we say ---------------------------------------------------------------------
 
@@ -385,7 +362,7 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
         link = self._connections.get(session.id)
         if link is None or not link.ready:
             return
-        heard = audio if link.hear is None else link.hear(audio)
+        heard = link.hear(audio)
         if heard:
             data = base64.b64encode(heard).decode("ascii")
             await self._send(link, {"type": "input_audio_buffer.append", "audio": data})
@@ -423,21 +400,6 @@ class OpenAIRealtimeProvider(CallbackRealtimeProvider):
             link.dialogue.stop()
             await self._flush(link)
 
-    async def disconnect(self, session: RealtimeSession) -> None:
-        """End a session's link; no callback is told. Again does nothing."""
-        link = self._connections.get(session.id)
-        if link is not None:
-            try:
-                await self._shut(link)
-            finally:
-                session.state = RealtimeSessionState.ENDED
-
-    async def close(self) -> None:
-        """End every link. Idempotent."""
-        for link in list(self._connections.values()):
-            await self.disconnect(link.session)
-        await self._tasks.cancel(but=(asyncio.current_task(),), timeout=_CLOSE_SECONDS)
-
 
 def endpoint(base_url: str | None, api_base: str | None, model: str) -> str:
     """Return the URL to connect to.
@@ -461,10 +423,17 @@ def endpoint(base_url: str | None, api_base: str | None, model: str) -> str:
     return urlunsplit((scheme, host, parts.path, query, ""))
 
 
-def _parsed(frame: str | bytes) -> Event | None:
+def _parsed(frame: str | bytes, link: _Link) -> Event | None:
+    """Return an event of the server; None, told once a session, for a frame that is none."""
     try:
         event = json.loads(frame)
     except (ValueError, RecursionError):
-        logger.warning("a frame of the server is no JSON")
-        return None
-    return event if isinstance(event, dict) else None
+        event = None
+    if isinstance(event, dict):
+        return event
+    link.garbage += 1
+    if link.garbage == 1:
+        logger.warning(
+            "a frame of the server is no event; such frames are ignored", extra=link.extra
+        )
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -23,7 +23,7 @@ class PydanticAIConfig(BaseModel):
         timeout: Seconds one request to the model may take; None: the SDK's own bound.
     """
 
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     model: str = "openai:gpt-4o"
     api_key: SecretStr | None = None

@@ -43,7 +43,7 @@ class MockRCSProvider(RCSProvider):
         clock: Clock | None = None,
     ) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.closed = False
+        self.closed: bool = False
         self._sender_id = sender_id
         self._simulate_fallback = simulate_fallback
         self._simulate_failure = simulate_failure

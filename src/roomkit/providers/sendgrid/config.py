@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -34,7 +35,7 @@ class SendGridConfig(BaseModel):
             ``data:`` URLs); of others only name, type and size are.
     """
 
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     api_key: SecretStr
     from_email: str

@@ -7,7 +7,7 @@ whole batch or of one recipient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit.exceptions import WebhookError, WebhookRefused
 from roomkit.providers._signature import (
@@ -143,7 +143,7 @@ class SinchWebhook(WebhookHandler):
         secrets: The webhook secret and those being replaced.
     """
 
-    content_types = frozenset({"application/json"})
+    content_types: ClassVar[frozenset[str]] = frozenset({"application/json"})
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = list(secrets)

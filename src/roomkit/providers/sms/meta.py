@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from roomkit.models.content import EventContent
 
-logger = logging.getLogger("roomkit.providers.sms")
+logger: logging.Logger = logging.getLogger("roomkit.providers.sms")
 
 _PREFIX = "message."
 _SENT_BY_US = frozenset({"message.sent", "message.finalized"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit._clock import SystemClock
 from roomkit._http import Refusal, Reply, VendorHTTP, answered, failed, refused
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from roomkit.providers.teams.conversation_store import ConversationReferenceStore
     from roomkit.providers.webhook import WebhookHandler
 
-logger = logging.getLogger("roomkit.providers.teams")
+logger: logging.Logger = logging.getLogger("roomkit.providers.teams")
 
 _CAN = ChannelCapabilities(
     media_types=[ChannelMediaType.TEXT, ChannelMediaType.RICH],
@@ -65,7 +65,7 @@ class BotFrameworkTeamsProvider(VendorHTTP, TeamsProvider):
         MissingDependencyError: (an ImportError) PyJWT or httpx is not installed.
     """
 
-    timeouts_safe = frozenset({504})
+    timeouts_safe: ClassVar[frozenset[int]] = frozenset({504})
 
     def __init__(
         self,

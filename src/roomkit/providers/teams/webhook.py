@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
@@ -156,8 +156,8 @@ class TeamsWebhook(WebhookHandler):
         remember: Keeps the conversation of a verified activity.
     """
 
-    methods = frozenset({"POST"})
-    content_types = frozenset({"application/json"})
+    methods: ClassVar[frozenset[str]] = frozenset({"POST"})
+    content_types: ClassVar[frozenset[str]] = frozenset({"application/json"})
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
@@ -18,7 +20,7 @@ class TelnyxAccount(BaseModel):
             account's key is being replaced; the current one is given to the provider.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     api_key: SecretStr
     messaging_profile_id: str | None = None

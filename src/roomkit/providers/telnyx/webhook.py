@@ -8,7 +8,7 @@ puts its content under ``body`` and names the agent in ``to``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit._http import number
 from roomkit.exceptions import WebhookError
@@ -153,7 +153,7 @@ class TelnyxWebhook(WebhookHandler):
         parse: Makes a message of an inbound callback's payload and the channel id.
     """
 
-    content_types = frozenset({"application/json"})
+    content_types: ClassVar[frozenset[str]] = frozenset({"application/json"})
 
     def __init__(
         self,

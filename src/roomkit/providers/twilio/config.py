@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -25,7 +26,7 @@ class TwilioAccount(BaseModel):
         signing_keys: Keys of webhooks signed by a shared key, by the key's id.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     account_sid: str
     auth_token: SecretStr

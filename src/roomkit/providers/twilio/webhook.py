@@ -6,7 +6,7 @@ Both come as forms to the same endpoint; ``MessageStatus`` occurs in status call
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roomkit._http import number
 from roomkit.exceptions import WebhookError
@@ -143,9 +143,9 @@ class TwilioWebhook(WebhookHandler):
         parse: Makes a message of a callback.
     """
 
-    max_body = 128 * 1024
-    methods = frozenset({"GET", "POST"})
-    content_types = frozenset({_FORM, _JSON})
+    max_body: ClassVar[int] = 128 * 1024
+    methods: ClassVar[frozenset[str]] = frozenset({"GET", "POST"})
+    content_types: ClassVar[frozenset[str]] = frozenset({_FORM, _JSON})
 
     def __init__(
         self,

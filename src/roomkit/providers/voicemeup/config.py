@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from roomkit._http import base_url
@@ -20,7 +22,7 @@ class VoiceMeUpConfig(BaseModel):
             simulator's.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     username: str
     auth_token: SecretStr

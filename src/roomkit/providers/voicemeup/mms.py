@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     OnTimeout = Callable[[InboundMessage], Awaitable[None] | None]
 
-logger = logging.getLogger("roomkit.providers.voicemeup")
+logger: logging.Logger = logging.getLogger("roomkit.providers.voicemeup")
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds a first half waits for the second."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from roomkit._fetch import fetch_media
@@ -91,7 +91,7 @@ class WhatsAppCloudProvider(GraphSender[WhatsAppCloudConfig, WhatsAppWebhook], W
     """
 
     _capabilities = _CAPABILITIES
-    retryable_codes = TRANSIENT | {
+    retryable_codes: ClassVar[frozenset[int]] = TRANSIENT | {
         80007, 130429, 131000, 131016, 131048, _PAIR_RATE, 133004, 133016,
     }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from roomkit._http import base_url as api_root
@@ -26,7 +28,7 @@ class WhatsAppCloudConfig(BaseModel):
             ``base_url``.
     """
 
-    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     access_token: SecretStr
     phone_number_id: str

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.sources.neonize import WhatsAppPersonalSourceProvider
 
-logger = logging.getLogger("roomkit.providers.whatsapp")
+logger: logging.Logger = logging.getLogger("roomkit.providers.whatsapp")
 
 NOT_CONNECTED = "WhatsApp personal source not connected"
 

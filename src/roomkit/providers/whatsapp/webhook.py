@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from roomkit.providers.webhook import WebhookItem
     from roomkit.providers.whatsapp.config import WhatsAppCloudConfig
 
-logger = logging.getLogger("roomkit.providers.whatsapp")
+logger: logging.Logger = logging.getLogger("roomkit.providers.whatsapp")
 
 PROVIDER = "whatsapp"
 

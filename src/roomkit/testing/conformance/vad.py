@@ -32,6 +32,9 @@ class VADConformance(Suite, ABC):
     keeps_audio = True
     """Whether the end of an utterance brings its audio."""
 
+    noise_ms = 60
+    """A sound too short for speech, in milliseconds; 0: there is none."""
+
     @abstractmethod
     def make_vad(self) -> VADProvider:
         """Return a new detector that ends an utterance after at most 1 s of silence."""
@@ -88,6 +91,32 @@ class VADConformance(Suite, ABC):
         part = self.speech(1200) + self.quiet(1600)
         found = self.run(vad, self.quiet(600) + part + part)
         assert [event.type for event in found] == [*_SPEECH, *_SPEECH]
+
+    async def test_what_is_too_short_ends_without_audio(self, vad: VADProvider) -> None:
+        """A start has its end, also where it was a noise; there is nothing to recognise."""
+        if not self.noise_ms:
+            pytest.skip("it takes every sound for speech")
+        found = self.run(vad, self.quiet(600) + self.speech(self.noise_ms) + self.quiet(1600))
+        assert [event.type for event in found] in ([], [*_SPEECH])
+        assert all(not event.audio_bytes for event in found)
+        whole = self.run(vad, self.speech(1500) + self.quiet(1600))
+        assert [event.type for event in whole] == [*_SPEECH]
+        assert not self.keeps_audio or whole[1].audio_bytes
+
+    async def test_how_long_was_spoken(self, vad: VADProvider) -> None:
+        """One that measures speech does not take the silence that ends it for speech."""
+        self.run(vad, self.quiet(600))
+        assert vad.speech_ms is None
+        self.run(vad, self.speech(1000))
+        spoken = vad.speech_ms
+        if spoken is None:
+            pytest.skip("it does not measure")
+        assert 400 <= spoken <= 1000
+        self.run(vad, self.quiet(300))
+        later = vad.speech_ms
+        assert later is None or later <= spoken + 200
+        self.run(vad, self.quiet(1600, 2))
+        assert vad.speech_ms is None
 
     async def test_silence_is_no_speech(self, vad: VADProvider) -> None:
         """Neither true silence nor a quiet hiss."""
