@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import importlib
 import inspect
+import io
+import pkgutil
 import re
 import textwrap
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 import roomkit
-from roomkit import FrameworkEventType, HookTrigger, Reason, exceptions
+from roomkit import FrameworkEventType, HookTrigger, Reason
+from roomkit.core.hooks import HOOK_FAILED
 from roomkit.models.hook import HOOK_SPECS
+from tests.docs._pages import Block, blocks_of
+from tests.docs._tables import (
+    ability_table,
+    content_table,
+    error_names,
+    error_tree,
+    framework_events,
+    trigger_table,
+)
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -28,7 +44,12 @@ PAGES = sorted(
         *DOCS.rglob("*.md"),
     ]
 )
-PROGRAMS = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+PROGRAMS = [
+    page
+    for page in PAGES
+    if "```python" in page.read_text("utf-8") and "<!-- typed in: " not in page.read_text("utf-8")
+]
+"""Pages whose programs run in this process; those made of files are typed in by a reader."""
 SECONDS = 30
 
 
@@ -49,35 +70,70 @@ def between(text: str, start: str, end: str) -> str:
 
 
 class TestPrograms:
-    """Every python block runs, those of a page one after the other in one place."""
+    """Every python block runs, those of a page one after the other in one place.
+
+    A block with a title is a file of its own: a page that is typed in writes and runs it, on
+    other pages it needs more than there is here (a model, a vendor) and must be sound Python.
+    """
 
     def test_there_are_some(self) -> None:
         assert len(PROGRAMS) > 6
 
     @pytest.mark.parametrize("page", PROGRAMS, ids=by_name)
     def test_the_blocks_of_a_page_run(self, page: Path) -> None:
-        text = page.read_text(encoding="utf-8")
-        blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-        space: dict[str, Any] = {"__name__": "documented"}
+        """They run, and what a block marked as output shows is what the one before printed."""
+        blocks = []
+        for block in blocks_of(page.read_text(encoding="utf-8")):
+            if block.title and block.kind == "python":
+                compile(block.body, by_name(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            else:
+                blocks.append(block)
+        if any("asyncio.run(" in block.body for block in blocks if block.kind == "python"):
+            run_alone(blocks, by_name(page))
+        else:
+            asyncio.run(run_together(blocks, by_name(page)))
 
-        async def run() -> None:
-            for number, block in enumerate(blocks):
-                code = compile(
-                    textwrap.dedent(block),
-                    f"{by_name(page)} block {number + 1}",
-                    "exec",
-                    flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-                )
+    def test_another_output_is_noticed(self) -> None:
+        """The comparison can fail."""
+        page = "```python\nprint(1)\n```\n\n<!-- output -->\n```text\n%d\n```\n"
+        asyncio.run(run_together(blocks_of(page % 1), "good"))
+        with pytest.raises(AssertionError):
+            asyncio.run(run_together(blocks_of(page % 2), "bad"))
+
+
+def run_alone(blocks: list[Block], name: str) -> None:
+    """Run the blocks of a page that starts its own loops."""
+    space: dict[str, Any] = {"__name__": "documented"}
+    printed = ""
+    for block in blocks:
+        if block.kind == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as heard:
+                exec(compile(block.body, name, "exec"), space)
+            printed = heard.getvalue()
+        elif block.mark == "output":
+            assert printed == block.body
+
+
+async def run_together(blocks: list[Block], name: str) -> None:
+    """Run the blocks of a page in one loop and one place, one after the other."""
+    space: dict[str, Any] = {"__name__": "documented"}
+    printed = ""
+    for number, block in enumerate(blocks, 1):
+        if block.kind == "python":
+            code = compile(
+                textwrap.dedent(block.body),
+                f"{name} block {number}",
+                "exec",
+                flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            )
+            with contextlib.redirect_stdout(io.StringIO()) as heard:
                 async with asyncio.timeout(SECONDS):
                     waiting = eval(code, space)
                     if inspect.isawaitable(waiting):
                         await waiting
-
-        if any("asyncio.run(" in block for block in blocks):
-            for block in blocks:
-                exec(compile(block, by_name(page), "exec"), space)
-        else:
-            asyncio.run(run())
+            printed = heard.getvalue()
+        elif block.mark == "output":
+            assert printed == block.body, f"{name} block {number}"
 
 
 class TestLinks:
@@ -180,81 +236,60 @@ _VENDORS_WORDS = frozenset({"AdaptiveCard", "BotNotInConversationRoster", "WebSo
 def exists(name: str) -> bool:
     """Return whether a class (or one of its members) is found where a user would look."""
     owner, _, member = name.partition(".")
-    for place in (
-        "roomkit",
-        "roomkit.asgi",
-        "roomkit.simulators",
-        "roomkit.sources",
-        "roomkit.providers.openai.realtime",
-        "roomkit.testing",
-        "roomkit.voice",
-        "roomkit.voice.base",
-        "roomkit.voice.dtmf",
-        "roomkit.voice.events",
-        "roomkit.voice.interruption",
-        "roomkit.voice.pipeline",
-        "roomkit.voice.realtime",
-        "roomkit.voice.realtime.ws_transport",
-        "roomkit.voice.recording",
-        "roomkit.voice.turn_detector",
-        "roomkit.voice.stt.deepgram",
-        "roomkit.voice.tts.elevenlabs",
-        "roomkit.voice.backends.fastrtc",
-        "roomkit.voice.backends.loopback",
-        "roomkit.voice.backends.mock",
-        "roomkit.voice.backends.twilio",
-        "roomkit.voice.backends.websocket",
-        "roomkit.testing.conformance",
-        "roomkit.channels.host",
-        "roomkit.store.commit",
-        "roomkit.store.durable",
-        "roomkit.store.postgres",
-        "roomkit.store.sqlite",
-        "roomkit.core.postgres_locks",
-        "roomkit.core.redis_locks",
-        "roomkit.realtime.redis",
-        "roomkit.core.services.timeline",
-        "roomkit.exceptions",
-        "roomkit._aio",
-        "roomkit._http",
-        "asyncio",
-        "builtins",
-        "pydantic",
-    ):
-        found = getattr(importlib.import_module(place), owner, None)
-        if found is not None:
-            return not member or hasattr(found, member) or member in found.model_fields
-    return False
+    found = [vars(place)[owner] for place in places() if owner in vars(place)]
+    if not found and owner in roomkit.__all__:
+        found = [getattr(roomkit, owner)]
+    return any(
+        not member or hasattr(thing, member) or member in getattr(thing, "model_fields", ())
+        for thing in found
+    )
+
+
+@cache
+def places() -> list[ModuleType]:
+    """Return every module of the package, and those whose names need no prefix."""
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(roomkit.__path__, "roomkit.")
+        if not found.name.endswith("__main__")
+    ]
+    return [*modules, *(importlib.import_module(name) for name in _FAMILIAR)]
+
+
+_FAMILIAR = ("asyncio", "builtins", "pydantic")
 
 
 class TestTables:
     """Tables that repeat the code say what the code says."""
 
     def test_triggers(self) -> None:
-        rows = ["| Trigger | When | Gets | Runs as |", "|---|---|---|---|"]
-        for trigger, spec in HOOK_SPECS.items():
-            runs = " or ".join(
-                name.upper() for name in ("sync", "async") if name in spec.executions
-            )
-            payload = spec.payload.replace("_", " ")
-            rows.append(f"| `{trigger.name}` | {spec.summary} | {payload} | {runs} |")
-        assert between(read("docs/hooks.md"), "<!-- hooks", "<!-- end") == "\n".join(rows)
+        assert between(read("docs/hooks.md"), "<!-- hooks", "<!-- end") == trigger_table()
         assert set(HOOK_SPECS) == set(HookTrigger)
 
-    def test_errors(self) -> None:
-        assert between(read("docs/errors.md"), "<!-- errors", "<!-- end") == "\n".join(
-            tree(exceptions.RoomKitError)
-        )
+    def test_what_channels_carry(self) -> None:
+        text = read("docs/features.md")
+        assert between(text, "<!-- content:", "<!-- end of content") == content_table()
+        assert between(text, "<!-- abilities:", "<!-- end of abilities") == ability_table()
 
-    def test_every_reason_is_explained(self) -> None:
+    def test_errors(self) -> None:
         text = read("docs/errors.md")
-        internal = {
-            Reason.LEASE_LOST,
-            Reason.STALE,
-            Reason.EVENT_MISSING,
-            Reason.EMPTY_MESSAGE,
-        }
-        assert {reason for reason in Reason if f"`{reason}`" not in text} == internal
+        assert between(text, "<!-- errors", "<!-- end") == "\n".join(error_tree())
+
+    def test_every_error_has_cause_and_cure(self) -> None:
+        rows = table(read("docs/errors.md"), "cures")
+        assert {row[0].strip("`") for row in rows} == error_names()
+        assert all(len(row) == 3 and all(row) for row in rows)
+
+    def test_every_reason_is_explained_once(self) -> None:
+        text = read("docs/errors.md")
+        rows = [*table(text, "reasons"), *table(text, "deliveries")]
+        explained = [row[0].strip("`") for row in rows]
+        assert sorted(explained) == sorted({*Reason, HOOK_FAILED} - _NEVER_TOLD)
+        assert all(len(row) == 4 and all(row) for row in rows)
+
+    def test_every_framework_event_is_listed(self) -> None:
+        rows = read("docs/observe.md").partition("| To hear of |")[2].partition("\n\n")[0]
+        assert set(re.findall(r"`(\w+)`", rows)) == framework_events()
 
     def test_framework_events_named_exist(self) -> None:
         named = {
@@ -264,16 +299,16 @@ class TestTables:
         assert named <= set(FrameworkEventType)
 
 
-def tree(error: type[object], depth: int = 0) -> list[str]:
-    """Return an error and what derives from it as lines of a list."""
-    also = [base.__name__ for base in error.__bases__[1:]]
-    tail = f" (also `{'`, `'.join(also)}`)" if also else ""
-    summary = inspect.getdoc(error) or ""
-    lines = [f"{'    ' * depth}- `{error.__name__}`{tail}: {summary.splitlines()[0]}"]
-    for thing in vars(exceptions).values():
-        if inspect.isclass(thing) and thing.__bases__[0] is error:
-            lines += tree(thing, depth + 1)
-    return lines
+_NEVER_TOLD = {Reason.STALE}
+"""What the engine tells itself only."""
+
+
+def table(text: str, name: str) -> list[list[str]]:
+    """Return the cells of a marked table, without its head."""
+    body = between(text, f"<!-- {name}:", f"<!-- end of {name}")
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in body.splitlines()[2:]
+    ]
 
 
 class TestAssistants:
