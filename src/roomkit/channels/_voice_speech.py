@@ -56,7 +56,7 @@ class Meter:
     """
 
     def __init__(self, clock: Clock, played: Callable[[], Any] | None = None) -> None:
-        self.sent_ms = 0.0
+        self.sent_ms: float = 0.0
         self.on_text: Callable[[str], None] = lambda text: None
         self._clock = clock
         self._played = played

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from roomkit.voice.realtime.provider import RealtimeVoiceProvider
     from roomkit.voice.realtime.transport import RealtimeAudioTransport
 
-logger = logging.getLogger("roomkit.channels.realtime_voice")
+logger: logging.Logger = logging.getLogger("roomkit.channels.realtime_voice")
 
 ToolHandler = Callable[[RealtimeSession, str, dict[str, Any]], Awaitable[dict[str, Any] | str]]
 """Runs a tool: ``async (session, name, arguments)`` giving text or a dict for the model."""

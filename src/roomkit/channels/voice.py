@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TTSPlaybackState", "VoiceChannel"]
 
-logger = logging.getLogger("roomkit.voice")
+logger: logging.Logger = logging.getLogger("roomkit.voice")
 
 _CAPABILITIES = ChannelCapabilities(
     media_types=[ChannelMediaType.AUDIO, ChannelMediaType.TEXT],

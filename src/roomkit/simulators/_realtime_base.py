@@ -50,8 +50,8 @@ class RealtimeSimulator[C: LiveClient](ABC):
 
     def __init__(self, *, port: int = 0) -> None:
         self.heard: list[bytes] = []
-        self.handshakes = 0
-        self.journal = Journal()
+        self.handshakes: int = 0
+        self.journal: Journal = Journal()
         self._port = port
         self._count = 0
         self._texts: deque[str] = deque()

@@ -144,7 +144,7 @@ class SpeechSimulator(VendorSimulator):
     def __init__(self, *, port: int = 0) -> None:
         super().__init__(port=port)
         self.sockets: list[SimSocket] = []
-        self.journal = Journal()
+        self.journal: Journal = Journal()
         self._hangups: list[Hangup] = []
 
     @abstractmethod

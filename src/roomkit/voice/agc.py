@@ -94,8 +94,8 @@ class MockAGCProvider(AGCProvider):
 
     def __init__(self) -> None:
         self.frames: list[AudioFrame] = []
-        self.reset_count = 0
-        self.closed = False
+        self.reset_count: int = 0
+        self.closed: bool = False
 
     @property
     def name(self) -> str:
@@ -129,8 +129,8 @@ class MockAECProvider(AECProvider):
     def __init__(self) -> None:
         self.frames: list[AudioFrame] = []
         self.references: list[AudioFrame] = []
-        self.reset_count = 0
-        self.closed = False
+        self.reset_count: int = 0
+        self.closed: bool = False
 
     @property
     def name(self) -> str:

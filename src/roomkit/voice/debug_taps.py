@@ -46,12 +46,12 @@ class PipelineDebugTaps:
         stages: Sequence[str] | None = None,
         session_scoped: bool = True,
     ) -> None:
-        self.stages = ["all"] if stages is None else list(stages)
+        self.stages: list[str] = ["all"] if stages is None else list(stages)
         if not self.stages:
             raise InvalidInputError("stages=[] taps nothing; name stages or use ['all']")
-        self.output_dir = Path(output_dir or "pipeline-taps").absolute()
+        self.output_dir: Path = Path(output_dir or "pipeline-taps").absolute()
         self.session_scoped = session_scoped
-        self.dropped = 0
+        self.dropped: int = 0
         self._worker = FileWorker("roomkit-taps", _MAX_WAITING)
         self._files: dict[tuple[str, str], _TapFile] = {}
         self._count = 0

@@ -263,8 +263,8 @@ class MockDTMFDetector(DTMFDetector):
         self._events = list(events or [])
         self._next = 0
         self.frames: list[AudioFrame] = []
-        self.reset_count = 0
-        self.closed = False
+        self.reset_count: int = 0
+        self.closed: bool = False
 
     @property
     def name(self) -> str:

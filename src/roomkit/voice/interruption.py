@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.voice.backchannel import BackchannelDetector
 
-logger = logging.getLogger("roomkit.voice")
+logger: logging.Logger = logging.getLogger("roomkit.voice")
 
 _SOONEST_MS = 20
 """Milliseconds between two looks at a playback whose position does not move."""

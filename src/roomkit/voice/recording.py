@@ -459,7 +459,7 @@ class MockAudioRecorder(AudioRecorder):
         self.inbound: list[tuple[str, AudioFrame]] = []
         self.outbound: list[tuple[str, AudioFrame]] = []
         self.stopped: list[str] = []
-        self.closed = False
+        self.closed: bool = False
 
     def start(self, session: VoiceSession, config: RecordingConfig) -> RecordingHandle:
         """Return a handle with a counted id."""

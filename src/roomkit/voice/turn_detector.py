@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from roomkit._clock import Clock
 
-logger = logging.getLogger("roomkit.voice")
+logger: logging.Logger = logging.getLogger("roomkit.voice")
 
 
 @dataclass

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from roomkit.providers.gemini._realtime_parts import Audio
     from roomkit.voice.realtime._links import Told
 
-logger = logging.getLogger("roomkit.providers.gemini.realtime")
+logger: logging.Logger = logging.getLogger("roomkit.providers.gemini.realtime")
 
 DEFAULT_LIVE_MODEL = "gemini-2.5-flash-native-audio-preview-12-2025"
 """The model of a provider that was given none; ``gemini-3.8-live`` is the vendor's stable one."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.voice.realtime._links import Attempts, Told
 
-logger = logging.getLogger("roomkit.providers.openai.realtime")
+logger: logging.Logger = logging.getLogger("roomkit.providers.openai.realtime")
 
 DEFAULT_REALTIME_MODEL = "gpt-realtime-2.1"
 """The model of a provider that was given none; the vendor's current family."""

@@ -331,8 +331,8 @@ class MockResamplerProvider(ResamplerProvider):
 
     def __init__(self) -> None:
         self.calls: list[ResampleCall] = []
-        self.reset_count = 0
-        self.closed = False
+        self.reset_count: int = 0
+        self.closed: bool = False
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FastRTCVoiceBackend", "mount_fastrtc_voice"]
 
-logger = logging.getLogger("roomkit.voice.fastrtc")
+logger: logging.Logger = logging.getLogger("roomkit.voice.fastrtc")
 
 _pcm16_to_mulaw = pcm16_to_mulaw
 _mulaw_to_pcm16 = mulaw_to_pcm16

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
     from roomkit.voice.base import AudioChunk, BargeInCallback
 
-logger = logging.getLogger("roomkit.voice.backends")
+logger: logging.Logger = logging.getLogger("roomkit.voice.backends")
 
 __all__ = ["LoopbackVoiceBackend", "Playback"]
 

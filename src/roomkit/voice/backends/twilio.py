@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TwilioMediaStream", "is_twilio_stream", "twilio_stream_signature"]
 
-logger = logging.getLogger("roomkit.voice.backends")
+logger: logging.Logger = logging.getLogger("roomkit.voice.backends")
 
 _RATE = 8000
 _MAX_PARAMETERS = 50

@@ -62,7 +62,7 @@ __all__ = [
     "WebSocketVoiceBackend",
 ]
 
-logger = logging.getLogger("roomkit.voice.backends")
+logger: logging.Logger = logging.getLogger("roomkit.voice.backends")
 
 SessionEndedCallback = Callable[[VoiceSession], Any]
 """``(session)``: the client has gone. Plain or async."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from roomkit.voice.pipeline.contract import AudioFormat
     from roomkit.voice.recording import RecordingHandle, RecordingResult
 
-logger = logging.getLogger("roomkit.voice.pipeline")
+logger: logging.Logger = logging.getLogger("roomkit.voice.pipeline")
 
 SpeechEndPipelineCallback = Callable[[VoiceSession, bytes], Any]
 """``(session, audio)``: somebody has spoken; what they said as PCM."""

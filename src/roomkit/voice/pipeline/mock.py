@@ -21,8 +21,8 @@ class _Scripted[R]:
         self._answers = list(answers or [])
         self._next = 0
         self.frames: list[AudioFrame] = []
-        self.reset_count = 0
-        self.closed = False
+        self.reset_count: int = 0
+        self.closed: bool = False
 
     def process(self, frame: AudioFrame) -> R | None:
         """Return the next answer."""
@@ -76,7 +76,7 @@ class MockDenoiserProvider(DenoiserProvider):
 
     def __init__(self) -> None:
         self.frames: list[AudioFrame] = []
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def name(self) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmitType", "FastRTCRealtimeTransport", "mount_fastrtc_realtime"]
 
-logger = logging.getLogger("roomkit.voice.realtime.fastrtc_transport")
+logger: logging.Logger = logging.getLogger("roomkit.voice.realtime.fastrtc_transport")
 
 EmitType = tuple[int, Any] | None
 """What FastRTC fetches for a client: ``(hertz, samples)`` of a numpy array; None: nothing yet."""

@@ -16,7 +16,7 @@ from roomkit.voice.realtime.base import RealtimeSession
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-logger = logging.getLogger("roomkit.voice.realtime")
+logger: logging.Logger = logging.getLogger("roomkit.voice.realtime")
 
 RealtimeAudioCallback = Callable[[RealtimeSession, bytes], Any]
 """``(session, audio)``: PCM of the model at the session's output rate."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from roomkit.voice.realtime.base import RealtimeSession
 
-logger = logging.getLogger("roomkit.voice.realtime.ws_transport")
+logger: logging.Logger = logging.getLogger("roomkit.voice.realtime.ws_transport")
 
 _CLOSE_TIMEOUT = 5.0
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from roomkit.voice.audio_frame import AudioFrame
     from roomkit.voice.base import AudioChunk, TranscriptionResult
 
-logger = logging.getLogger("roomkit.voice.stt.deepgram")
+logger: logging.Logger = logging.getLogger("roomkit.voice.stt.deepgram")
 
 _UNKNOWN_TYPE = "application/octet-stream"
 _PCM_TYPES = frozenset({"audio/pcm", "audio/l16", "audio/raw"})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from roomkit.voice._cloud_socket import CloudSocket
     from roomkit.voice.base import AudioChunk
 
-logger = logging.getLogger("roomkit.voice.tts.elevenlabs")
+logger: logging.Logger = logging.getLogger("roomkit.voice.tts.elevenlabs")
 
 _PIECE = 4096
 _SPEECH = "text-to-speech/"

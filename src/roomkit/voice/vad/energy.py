@@ -26,7 +26,7 @@ class NoiseFloor:
     """
 
     def __init__(self) -> None:
-        self.level = 0.0
+        self.level: float = 0.0
         self._bins: list[float] = []
         self._least = float("inf")
         self._heard_ms = 0.0
