@@ -4,6 +4,8 @@
 #   scripts/bootstrap.sh python [3.13]           print an interpreter: >= 3.12, or exactly 3.13
 #   scripts/bootstrap.sh uv                      print a uv that runs, installing one if need be
 #   scripts/bootstrap.sh sync VENV EXTRAS [3.13] fill the environment VENV (EXTRAS: "dev docs")
+#   scripts/bootstrap.sh own VENV SCRIPT WHAT... fill VENV with what WHAT tells `uv pip install`,
+#                                                if pyproject.toml or SCRIPT has changed since
 #
 # Every tool is tried by running it: a version manager may put a python3.12 or a uv on PATH that
 # only prints an error.
@@ -112,15 +114,35 @@ sync_venv() { # VENV EXTRAS [3.MINOR]
     "$uv" sync --quiet $extras
 }
 
+own_venv() { # VENV SCRIPT WHAT...
+    venv=$1 script=$2
+    shift 2
+    if [ -e "$venv/.stamp" ] &&
+        [ -z "$(find pyproject.toml "$script" -newer "$venv/.stamp")" ]; then
+        return 0
+    fi
+    python=$(find_python)
+    uv=$(find_uv)
+    export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
+    unset VIRTUAL_ENV
+    rm -rf "$venv"
+    "$uv" venv --quiet --python "$python" "$venv"
+    "$uv" pip install --quiet --python "$venv/bin/python" "$@"
+    touch "$venv/.stamp"
+}
+
 cd "$(dirname "$0")/.."
+usage() { sed -n '2,11s/^# \{0,1\}//p' "scripts/bootstrap.sh"; }
 command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in
     python) find_python "$@" ;;
     uv) find_uv ;;
     sync) sync_venv "$@" ;;
+    own) own_venv "$@" ;;
+    -h | --help) usage ;;
     *)
-        sed -n '2,9p' "$0" >&2
+        usage >&2
         exit 2
         ;;
 esac

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import re
@@ -55,14 +56,17 @@ def marked(page: str) -> list[str]:
     return [found["words"].strip() for found in _BLOCK.finditer(page)]
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Write the page, or compare it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    check = parser.parse_args(argv).check
     page = PAGE.read_text(encoding="utf-8")
-    if argv == ["--check"]:
+    if check:
         return int(filled(page) != page)
     PAGE.write_text(filled(page), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

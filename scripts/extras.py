@@ -23,13 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.extras_programs import (
-    ERRORS,
-    LARGE,
-    PRELUDE,
-    PROGRAMS,
-    SUMS,
-)
+from scripts.extras_programs import ERRORS, LARGE, PRELUDE, PROGRAMS, SUMS
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 600
@@ -87,14 +81,20 @@ def program(extra: str) -> str:
     return PRELUDE + "".join(bodies) + calls
 
 
+def build_wheel(folder: Path) -> Path:
+    """Return a wheel of the checkout, built into a folder that has none yet."""
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 class Bench:
     """One wheel, one uv, and a folder for environments that goes away with everything in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.uv = run("scripts/bootstrap.sh", "uv").strip()
-        run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT)
-        (self.wheel,) = folder.glob("*.whl")
+        self.wheel = build_wheel(folder)
 
     def environment(self, name: str, extras: str) -> Path:
         """Return the interpreter of a new environment that holds the wheel with some extras."""

@@ -6,20 +6,11 @@
 # In an environment of its own, .venvrtc: FastRTC brings 80 packages and holds back some that the
 # other tests want new. It is filled when pyproject.toml or this file has changed.
 set -eu
+case ${1:-} in -h | --help) exec sed -n '2,/^set/s/^# \{0,1\}//p' "$0" ;; esac
 cd "$(dirname "$0")/.."
 
 venv=.venvrtc
-if [ ! -e "$venv/.stamp" ] ||
-    [ -n "$(find pyproject.toml scripts/fastrtc.sh -newer "$venv/.stamp")" ]; then
-    python=$(scripts/bootstrap.sh python)
-    uv=$(scripts/bootstrap.sh uv)
-    export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
-    unset VIRTUAL_ENV
-    rm -rf "$venv"
-    "$uv" venv --quiet --python "$python" "$venv"
-    "$uv" pip install --quiet --python "$venv/bin/python" --editable '.[fastrtc]' \
-        hypothesis pytest pytest-asyncio pytest-timeout uvicorn websockets
-    touch "$venv/.stamp"
-fi
+scripts/bootstrap.sh own "$venv" scripts/fastrtc.sh --editable '.[fastrtc]' \
+    hypothesis pytest pytest-asyncio pytest-timeout uvicorn websockets
 exec "$venv/bin/python" -m pytest --quiet -p no:cacheprovider \
     tests/fastrtc tests/test_voice/test_*_fastrtc*.py "$@"

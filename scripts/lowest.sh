@@ -8,6 +8,7 @@
 # has changed: resolved together, one package's floor would hide another's. What only runs the
 # tests (pytest and its helpers) is taken at its newest, for its floors are nobody's promise.
 set -eu
+case ${1:-} in -h | --help) exec sed -n '2,/^set/s/^# \{0,1\}//p' "$0" ;; esac
 cd "$(dirname "$0")/.."
 
 RUNNERS='hypothesis pytest pytest-asyncio pytest-timeout'

@@ -3,6 +3,7 @@
 # needs are all that came along, and runs the quick start and reads the notes for assistants there,
 # away from the checkout.
 set -eu
+case ${1:-} in -h | --help) exec sed -n '2,/^set/s/^# \{0,1\}//p' "$0" ;; esac
 cd "$(dirname "$0")/.."
 
 root=$(pwd)

@@ -9,6 +9,7 @@ the same runs in what we wrote.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import re
@@ -56,12 +57,11 @@ def known(path: Path = FILE) -> frozenset[bytes]:
     return frozenset(data[at : at + BYTES] for at in range(0, len(data), BYTES))
 
 
-def main(names: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Write the fingerprints of the named documents."""
-    if not names:
-        print(__doc__, file=sys.stderr)
-        return 2
-    texts = [Path(name).read_text(encoding="utf-8") for name in names]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    texts = [path.read_text(encoding="utf-8") for path in parser.parse_args(argv).files]
     found = sorted({mark for text in texts for mark, _ in runs(text)})
     FILE.write_bytes(b"".join(found))
     print(f"{len(found)} runs of {LENGTH} words in {FILE.name}")
@@ -69,4 +69,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

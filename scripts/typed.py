@@ -9,6 +9,7 @@ the public symbols have a type that every checker understands alike.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.extras import ROOT, Failed, run
+from scripts.extras import ROOT, Failed, build_wheel, run
 
 HOME = ROOT / ".tools" / "typed"
 PYTHON = HOME / "bin" / "python"
@@ -38,11 +39,9 @@ def prepare() -> None:
         run(uv, "pip", "install", "--quiet", "--python", PYTHON, "pydantic>=2.9", *TOOLS)
         stamp.write_text(" ".join(TOOLS), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT)
-        (wheel,) = Path(folder).glob("*.whl")
         run(
             *(uv, "pip", "install", "--quiet", "--no-deps", "--reinstall-package", "roomkit"),
-            *("--python", PYTHON, wheel),
+            *("--python", PYTHON, build_wheel(Path(folder))),
         )
 
 
@@ -91,8 +90,9 @@ def completeness(folder: Path) -> tuple[float, list[str]]:
     return float(report["completenessScore"]), bad
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Check everything and say how it went; 1 when something does not hold."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args(argv)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="roomkit-typed-") as folder:
         prepare()

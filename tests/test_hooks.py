@@ -87,6 +87,18 @@ class TestRegistration:
         await ask(engine)
         assert log == ["ran"]
 
+    async def test_a_trigger_of_ones_own(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Its name has a dot; a gate may put another payload in place of the one it gets."""
+        engine = HookEngine()
+
+        async def round_up(kilos: float, context: RoomContext) -> HookResult[Any]:
+            return HookResult.modify(kilos + 0.5)
+
+        engine.register(HookRegistration("orders.check", SYNC, round_up))
+        answer = await engine.run_sync_hooks(ROOM, "orders.check", 1.5, CONTEXT)
+        assert (answer.allowed, answer.event, answer.hook_errors) == (True, 2.0, [])
+        assert caplog.records == []
+
 
 class TestOrder:
     """Lower priority first; equal ones global before room, then as registered."""

@@ -409,9 +409,32 @@ class TestShared:
     @pytest.mark.parametrize("name", ["tasks", "observations"])
     def test_filling(self, name: str) -> None:
         for shared in (HookResult.allow(), ChannelOutput.empty()):
-            with pytest.raises(AttributeError):
-                getattr(shared, name).append("x")
-            assert len(getattr(shared, name)) == 0
+            values: Any = getattr(shared, name)
+            assert values == []
+            with pytest.raises(TypeError, match="shared"):
+                values.append("x")
+            with pytest.raises(TypeError, match="shared"):
+                values += ["x"]
+            assert values == []
+
+    @pytest.mark.parametrize(
+        ("shared", "own"),
+        [
+            (HookResult.allow(), HookResult(action="allow")),
+            (ChannelOutput.empty(), ChannelOutput()),
+        ],
+    )
+    def test_it_is_like_one_of_ones_own(self, shared: Any, own: Any) -> None:
+        """It compares, dumps and copies as what it says it is; a copy can be changed."""
+        assert shared == own
+        assert own == shared
+        assert shared != 1
+        assert shared.model_dump() == own.model_dump()
+        for mine in (copy.copy(shared), copy.deepcopy(shared), shared.model_copy()):
+            assert type(mine) is type(own)
+            mine.tasks.append(Task(id="t", room_id="r", title="x"))
+            assert mine != shared
+        assert shared == own
 
     def test_one_of_ones_own_can_be_filled(self) -> None:
         mine = ChannelOutput()

@@ -90,5 +90,8 @@ async def calling(url: str, name: str, rate: int) -> AsyncIterator[Caller]:
         await socket.send(json.dumps({"event": "start", "websocket_id": name}))
         caller = Caller(socket, rate)
         listening = asyncio.create_task(caller.listen())
-        yield caller
-    await listening
+        try:
+            yield caller
+        finally:
+            await socket.close()
+            await listening

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock, ManualClock, SystemClock
     from roomkit._fetch import FetchedMedia, fetch_media
     from roomkit._scope import current_delivery
-    from roomkit.ai_docs import get_agents_md, get_ai_context, get_llms_txt
+    from roomkit.ai_docs import get_agents_md, get_ai_context, get_llms_full_txt, get_llms_txt
     from roomkit.channels import (
         EmailChannel, HTTPChannel, MessengerChannel, RCSChannel, SMSChannel, TeamsChannel,
         WhatsAppChannel, WhatsAppPersonalChannel,
     )
     from roomkit.channels.ai import AIChannel
     from roomkit.channels.base import Channel
-    from roomkit.channels.realtime_voice import RealtimeVoiceChannel
+    from roomkit.channels.realtime_voice import RealtimeVoiceChannel, ToolHandler
     from roomkit.channels.transport import TransportChannel
     from roomkit.channels.voice import VoiceChannel
     from roomkit.channels.websocket import WebSocketChannel
@@ -186,9 +186,10 @@ if TYPE_CHECKING:
         AudioChunk, BargeInCallback, TranscriptionResult, VoiceCapability, VoiceSession,
         VoiceSessionState,
     )
+    from roomkit.voice.dtmf import DTMFDetectedEvent
     from roomkit.voice.events import (
         BargeInEvent, PartialTranscriptionEvent, SpeakerChangeEvent, TTSCancelledEvent,
-        VADAudioLevelEvent, VADSilenceEvent,
+        TurnCompleteEvent, TurnIncompleteEvent, VADAudioLevelEvent, VADSilenceEvent,
     )
     from roomkit.voice.interruption import InterruptionConfig, InterruptionStrategy
     from roomkit.voice.pipeline.config import AudioPipelineConfig
@@ -212,6 +213,7 @@ if TYPE_CHECKING:
     from roomkit.voice.realtime.mock import MockRealtimeProvider, MockRealtimeTransport
     from roomkit.voice.realtime.provider import RealtimeVoiceProvider
     from roomkit.voice.realtime.transport import RealtimeAudioTransport
+    from roomkit.voice.recording import RecordingStartedEvent, RecordingStoppedEvent
     from roomkit.voice.stt.base import STTProvider
     from roomkit.voice.stt.mock import MockSTTProvider
     from roomkit.voice.tts.base import TTSProvider
@@ -229,24 +231,24 @@ __all__ = [
     "ChannelMediaType", "ChannelNotFoundError", "ChannelNotRegisteredError", "ChannelOutput",
     "ChannelType", "CircuitBreaker", "Clock", "CommitOutcomeUnknown", "CompositeContent",
     "ConfigurationError", "ConflictError", "ContentTranscoder", "ConversationReferenceStore",
-    "ConversationStore", "DeadLetter", "DefaultContentTranscoder", "DefaultInboundRoomRouter",
-    "DeleteContent", "DeleteType", "DeliveryMode", "DeliveryResult", "DeliveryStatus",
-    "DenoiserProvider", "DiarizationProvider", "DiarizationResult", "DurableStore",
-    "EditContent", "ElasticEmailConfig", "ElasticEmailProvider", "EmailChannel",
-    "EmailProvider", "EmitCallback", "EphemeralCallback", "EphemeralEvent",
-    "EphemeralEventType", "EventContent", "EventRefusedError", "EventRouter", "EventSource",
-    "EventStatus", "EventType", "FacebookMessengerProvider", "FetchedMedia",
-    "ForeignDatabaseError", "FrameworkEvent", "FrameworkEventType", "GeminiAIProvider",
-    "GeminiConfig", "HOOK_SPECS", "HTTPChannel", "HTTPProvider", "HTTPProviderConfig",
-    "HookEngine", "HookExecution", "HookRegistration", "HookResult", "HookSpec", "HookTrigger",
-    "IdentificationStatus", "Identity", "IdentityHookResult", "IdentityNotFoundError",
-    "IdentityResolver", "IdentityResult", "InMemoryConversationReferenceStore",
-    "InMemoryLockManager", "InMemoryRealtime", "InMemoryStore", "InboundMessage",
-    "InboundResult", "InboundRoomRouter", "InjectedEvent", "InterruptionConfig",
-    "InterruptionStrategy", "InvalidInputError", "InvalidMetadataError", "InvalidReturnError",
-    "InvalidTransitionError", "KitClosedError", "KitStats", "LocationContent",
-    "LockCycleError", "LockTimeoutError", "LoopbackVoiceBackend", "ManualClock",
-    "MediaContent", "MediaFetchError", "MessengerChannel", "MessengerConfig",
+    "ConversationStore", "DTMFDetectedEvent", "DeadLetter", "DefaultContentTranscoder",
+    "DefaultInboundRoomRouter", "DeleteContent", "DeleteType", "DeliveryMode",
+    "DeliveryResult", "DeliveryStatus", "DenoiserProvider", "DiarizationProvider",
+    "DiarizationResult", "DurableStore", "EditContent", "ElasticEmailConfig",
+    "ElasticEmailProvider", "EmailChannel", "EmailProvider", "EmitCallback",
+    "EphemeralCallback", "EphemeralEvent", "EphemeralEventType", "EventContent",
+    "EventRefusedError", "EventRouter", "EventSource", "EventStatus", "EventType",
+    "FacebookMessengerProvider", "FetchedMedia", "ForeignDatabaseError", "FrameworkEvent",
+    "FrameworkEventType", "GeminiAIProvider", "GeminiConfig", "HOOK_SPECS", "HTTPChannel",
+    "HTTPProvider", "HTTPProviderConfig", "HookEngine", "HookExecution", "HookRegistration",
+    "HookResult", "HookSpec", "HookTrigger", "IdentificationStatus", "Identity",
+    "IdentityHookResult", "IdentityNotFoundError", "IdentityResolver", "IdentityResult",
+    "InMemoryConversationReferenceStore", "InMemoryLockManager", "InMemoryRealtime",
+    "InMemoryStore", "InboundMessage", "InboundResult", "InboundRoomRouter", "InjectedEvent",
+    "InterruptionConfig", "InterruptionStrategy", "InvalidInputError", "InvalidMetadataError",
+    "InvalidReturnError", "InvalidTransitionError", "KitClosedError", "KitStats",
+    "LocationContent", "LockCycleError", "LockTimeoutError", "LoopbackVoiceBackend",
+    "ManualClock", "MediaContent", "MediaFetchError", "MessengerChannel", "MessengerConfig",
     "MessengerProvider", "MissingDependencyError", "MockAIProvider", "MockDenoiserProvider",
     "MockDiarizationProvider", "MockEmailProvider", "MockHTTPProvider", "MockIdentityResolver",
     "MockMessengerProvider", "MockRCSProvider", "MockRealtimeProvider",
@@ -260,38 +262,40 @@ __all__ = [
     "RealtimeAudioTransport", "RealtimeBackend", "RealtimeErrorEvent", "RealtimeSession",
     "RealtimeSessionState", "RealtimeSpeechEvent", "RealtimeToolCallEvent",
     "RealtimeTranscriptionEvent", "RealtimeVoiceChannel", "RealtimeVoiceProvider", "Reason",
-    "RedisLockManager", "RedisRealtime", "RetryPolicy", "RichContent", "Room",
-    "RoomClosedError", "RoomContext", "RoomEvent", "RoomKit", "RoomKitError",
-    "RoomLockManager", "RoomNotFoundError", "RoomStatus", "RoomTimers", "SMSChannel",
-    "SMSProvider", "SQLiteStore", "STTProvider", "SchemaChangedError", "SchemaTooNewError",
-    "SegmentCount", "SendGridConfig", "SendGridEmailProvider", "SendGridProvider", "Signal",
-    "SinchConfig", "SinchSMSProvider", "SourceAlreadyAttachedError", "SourceHealth",
-    "SourceNotFoundError", "SourceProvider", "SourceStatus", "SpeakerChangeEvent",
-    "StoreError", "StoreUnavailableError", "StreamCollector", "StreamDelta", "StreamDone",
-    "StreamEnd", "StreamEvent", "StreamTextDelta", "StreamThinkingDelta", "StreamToolCall",
-    "SystemClock", "SystemContent", "TTSCancelledEvent", "TTSProvider", "Task", "TaskStatus",
-    "TeamsChannel", "TeamsConfig", "TeamsProvider", "TelnyxConfig", "TelnyxRCSConfig",
-    "TelnyxRCSProvider", "TelnyxSMSProvider", "TemplateContent", "TextContent",
-    "TokenBucketRateLimiter", "TranscriptionResult", "TransportChannel", "TurnDetector",
-    "TwilioConfig", "TwilioMediaStream", "TwilioRCSConfig", "TwilioRCSProvider",
-    "TwilioSMSProvider", "UnsafeURLError", "VADAudioLevelEvent", "VADConfig", "VADEvent",
-    "VADEventType", "VADProvider", "VADSilenceEvent", "VLLMConfig", "VideoContent",
-    "VoiceBackend", "VoiceBackendNotConfiguredError", "VoiceCapability", "VoiceChannel",
-    "VoiceMeUpConfig", "VoiceMeUpMMSAggregator", "VoiceMeUpSMSProvider",
-    "VoiceNotConfiguredError", "VoiceSession", "VoiceSessionState", "WebSocketChannel",
-    "WebSocketVoiceBackend", "WebhookError", "WebhookHTTPProvider", "WebhookHandler",
-    "WebhookMeta", "WebhookRefused", "WebhookRequest", "WebhookResponse", "WhatsAppChannel",
-    "WhatsAppCloudConfig", "WhatsAppCloudProvider", "WhatsAppPersonalChannel",
-    "WhatsAppPersonalProvider", "WhatsAppProvider", "WrongLoopError", "__version__",
-    "close_stream", "collect_stream", "configure_voicemeup_mms", "count_segments",
-    "create_vllm_provider", "current_delivery", "extract_sms_meta", "fetch_media",
-    "get_agents_md", "get_ai_context", "get_llms_txt", "is_bot_added", "is_valid_phone",
-    "normalize_phone", "opt_keyword", "parse_http_webhook", "parse_messenger_statuses",
-    "parse_messenger_webhook", "parse_sendgrid_events", "parse_sendgrid_inbound",
-    "parse_sinch_webhook", "parse_teams_activity", "parse_teams_webhook",
-    "parse_telnyx_rcs_webhook", "parse_telnyx_webhook", "parse_twilio_rcs_webhook",
-    "parse_twilio_webhook", "parse_voicemeup_webhook", "parse_whatsapp_statuses",
-    "parse_whatsapp_webhook", "split_segments", "verify_http_signature",
+    "RecordingStartedEvent", "RecordingStoppedEvent", "RedisLockManager", "RedisRealtime",
+    "RetryPolicy", "RichContent", "Room", "RoomClosedError", "RoomContext", "RoomEvent",
+    "RoomKit", "RoomKitError", "RoomLockManager", "RoomNotFoundError", "RoomStatus",
+    "RoomTimers", "SMSChannel", "SMSProvider", "SQLiteStore", "STTProvider",
+    "SchemaChangedError", "SchemaTooNewError", "SegmentCount", "SendGridConfig",
+    "SendGridEmailProvider", "SendGridProvider", "Signal", "SinchConfig", "SinchSMSProvider",
+    "SourceAlreadyAttachedError", "SourceHealth", "SourceNotFoundError", "SourceProvider",
+    "SourceStatus", "SpeakerChangeEvent", "StoreError", "StoreUnavailableError",
+    "StreamCollector", "StreamDelta", "StreamDone", "StreamEnd", "StreamEvent",
+    "StreamTextDelta", "StreamThinkingDelta", "StreamToolCall", "SystemClock", "SystemContent",
+    "TTSCancelledEvent", "TTSProvider", "Task", "TaskStatus", "TeamsChannel", "TeamsConfig",
+    "TeamsProvider", "TelnyxConfig", "TelnyxRCSConfig", "TelnyxRCSProvider",
+    "TelnyxSMSProvider", "TemplateContent", "TextContent", "TokenBucketRateLimiter",
+    "ToolHandler", "TranscriptionResult", "TransportChannel", "TurnCompleteEvent",
+    "TurnDetector", "TurnIncompleteEvent", "TwilioConfig", "TwilioMediaStream",
+    "TwilioRCSConfig", "TwilioRCSProvider", "TwilioSMSProvider", "UnsafeURLError",
+    "VADAudioLevelEvent", "VADConfig", "VADEvent", "VADEventType", "VADProvider",
+    "VADSilenceEvent", "VLLMConfig", "VideoContent", "VoiceBackend",
+    "VoiceBackendNotConfiguredError", "VoiceCapability", "VoiceChannel", "VoiceMeUpConfig",
+    "VoiceMeUpMMSAggregator", "VoiceMeUpSMSProvider", "VoiceNotConfiguredError",
+    "VoiceSession", "VoiceSessionState", "WebSocketChannel", "WebSocketVoiceBackend",
+    "WebhookError", "WebhookHTTPProvider", "WebhookHandler", "WebhookMeta", "WebhookRefused",
+    "WebhookRequest", "WebhookResponse", "WhatsAppChannel", "WhatsAppCloudConfig",
+    "WhatsAppCloudProvider", "WhatsAppPersonalChannel", "WhatsAppPersonalProvider",
+    "WhatsAppProvider", "WrongLoopError", "__version__", "close_stream", "collect_stream",
+    "configure_voicemeup_mms", "count_segments", "create_vllm_provider", "current_delivery",
+    "extract_sms_meta", "fetch_media", "get_agents_md", "get_ai_context", "get_llms_full_txt",
+    "get_llms_txt", "is_bot_added", "is_valid_phone", "normalize_phone", "opt_keyword",
+    "parse_http_webhook", "parse_messenger_statuses", "parse_messenger_webhook",
+    "parse_sendgrid_events", "parse_sendgrid_inbound", "parse_sinch_webhook",
+    "parse_teams_activity", "parse_teams_webhook", "parse_telnyx_rcs_webhook",
+    "parse_telnyx_webhook", "parse_twilio_rcs_webhook", "parse_twilio_webhook",
+    "parse_voicemeup_webhook", "parse_whatsapp_statuses", "parse_whatsapp_webhook",
+    "split_segments", "verify_http_signature",
 ]
 
 # isort: on

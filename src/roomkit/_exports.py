@@ -7,14 +7,14 @@ BY_MODULE = {
     "roomkit._clock": "Clock ManualClock SystemClock",
     "roomkit._fetch": "FetchedMedia fetch_media",
     "roomkit._scope": "current_delivery",
-    "roomkit.ai_docs": "get_agents_md get_ai_context get_llms_txt",
+    "roomkit.ai_docs": "get_agents_md get_ai_context get_llms_full_txt get_llms_txt",
     "roomkit.channels": (
         "EmailChannel HTTPChannel MessengerChannel RCSChannel SMSChannel TeamsChannel "
         "WhatsAppChannel WhatsAppPersonalChannel "
     ),
     "roomkit.channels.ai": "AIChannel",
     "roomkit.channels.base": "Channel",
-    "roomkit.channels.realtime_voice": "RealtimeVoiceChannel",
+    "roomkit.channels.realtime_voice": "RealtimeVoiceChannel ToolHandler",
     "roomkit.channels.transport": "TransportChannel",
     "roomkit.channels.voice": "VoiceChannel",
     "roomkit.channels.websocket": "WebSocketChannel",
@@ -166,9 +166,10 @@ BY_MODULE = {
         "AudioChunk BargeInCallback TranscriptionResult VoiceCapability VoiceSession "
         "VoiceSessionState "
     ),
+    "roomkit.voice.dtmf": "DTMFDetectedEvent",
     "roomkit.voice.events": (
         "BargeInEvent PartialTranscriptionEvent SpeakerChangeEvent TTSCancelledEvent "
-        "VADAudioLevelEvent VADSilenceEvent "
+        "TurnCompleteEvent TurnIncompleteEvent VADAudioLevelEvent VADSilenceEvent "
     ),
     "roomkit.voice.interruption": "InterruptionConfig InterruptionStrategy",
     "roomkit.voice.pipeline.config": "AudioPipelineConfig",
@@ -188,6 +189,7 @@ BY_MODULE = {
     "roomkit.voice.realtime.mock": "MockRealtimeProvider MockRealtimeTransport",
     "roomkit.voice.realtime.provider": "RealtimeVoiceProvider",
     "roomkit.voice.realtime.transport": "RealtimeAudioTransport",
+    "roomkit.voice.recording": "RecordingStartedEvent RecordingStoppedEvent",
     "roomkit.voice.stt.base": "STTProvider",
     "roomkit.voice.stt.mock": "MockSTTProvider",
     "roomkit.voice.tts.base": "TTSProvider",

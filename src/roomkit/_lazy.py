@@ -63,4 +63,5 @@ def require(package: str, *, user: str, extra: str, dist: str | None = None) -> 
     except ImportError as exc:
         from roomkit.exceptions import MissingDependencyError
 
-        raise MissingDependencyError(dist or package, user=user, extra=extra) from exc
+        name = dist or package.partition(".")[0]
+        raise MissingDependencyError(name, user=user, extra=extra) from exc

@@ -21,6 +21,13 @@ _LLMS_FULL_TXT = "llms-full.txt"
 _NAMES = "tests/data/public_api.txt"
 _LIMIT = 149_500
 """Bytes of llms-full.txt: what fits into the context of most models beside a program."""
+_LONG = 12
+_TRANSPORT = ", client: httpx.AsyncClient = None, transport: httpx.AsyncBaseTransport = None"
+_KEY = """\
+# An enum's member is its name in lower case, unless it is shown. A default of None says that the
+# type may be None as well; ... is a default made anew. What has no arrow returns nothing. A class
+# with fields and no base is a pydantic model or a dataclass.
+# Providers that speak HTTP also take client= and transport=, of httpx, by keyword."""
 
 
 def get_llms_txt() -> str:
@@ -104,19 +111,38 @@ def assemble(root: Path) -> str:
 def _public_names(listing: str) -> str:
     """Return the names of the package itself as signatures and fields, from the list of all.
 
-    Methods are kept for the kit and, where a class is to be derived from, the abstract ones.
+    Methods are kept for the kit and, where a class is to be derived from, the abstract ones. It
+    is written as shortly as can still be read: this is a third of llms-full.txt.
     """
     described = _described(listing)
-    lines = ["# The value of an enum's member is its name in lower case, unless it is shown."]
+    lines = [_KEY]
     for name, own in described["roomkit"].items():
         home = re.fullmatch(r"\w+ of (\S+)", own[0])
         found = described[home[1]][name] if home else own
         if found[0].startswith("enum "):
             lines += [found[0], " " + " ".join(map(_member, filter(_is_told, found[1:])))]
         else:
-            told = (line for line in found if name == "RoomKit" or _is_told(line))
-            lines += [re.sub("^ +", " ", line).replace("(self, ", "(") for line in told]
+            told = [line for line in found if name == "RoomKit" or _is_told(line)]
+            lines += map(_shortened, _without_long_contracts(told))
     return "\n".join(["```text", *lines, "```"])
+
+
+def _shortened(line: str) -> str:
+    """Return a line without what a reader of the key knows."""
+    line = re.sub("^ +", " ", line).replace("(self, ", "(").replace("(self)", "()")
+    line = re.sub(r"\b(?:roomkit|collections|typing|datetime)\.(?:\w+\.)*(?=\w)", "", line)
+    line = line.replace("(BaseModel)", "").replace(" | None = None", " = None")
+    line = line.replace("= <made>", "= ...").removesuffix(" -> None")
+    return re.sub(r"^class RoomKit\(.*?\)", "class RoomKit", line).replace(_TRANSPORT, "")
+
+
+def _without_long_contracts(lines: list[str]) -> list[str]:
+    """Return the lines of a class, a long row of methods to implement as their names alone."""
+    names = [found[1] for line in lines if (found := re.match(r" +abstract .*?(\w+)\(", line))]
+    if len(names) < _LONG:
+        return lines
+    kept = [line for line in lines if not line.lstrip().startswith("abstract ")]
+    return [*kept, f" abstract: {' '.join(names)}"]
 
 
 def _described(listing: str) -> dict[str, dict[str, list[str]]]:
@@ -138,6 +164,8 @@ def _is_told(line: str) -> bool:
     """Return whether a line about a class is a headline, a field or something to implement."""
     if not line.startswith(" "):
         return True
+    if "ClassVar[" in line or re.match(" +(?:category|channel_type|direction) = ", line):
+        return False
     return "(" not in line.partition("=")[0] or line.lstrip().startswith("abstract")
 
 

@@ -54,18 +54,22 @@ SECONDS = 30
 
 
 def by_name(page: Path) -> str:
+    """Return how a page is called in reports."""
     return page.relative_to(ROOT).as_posix()
 
 
 def read(name: str) -> str:
+    """Return the text of a file of the checkout."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
 def without_code(text: str) -> str:
+    """Return a page without its fenced blocks."""
     return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def between(text: str, start: str, end: str) -> str:
+    """Return what stands between the comment that begins with ``start`` and ``end``."""
     return text.partition(start)[2].partition("-->")[2].partition(end)[0].strip()
 
 
@@ -77,6 +81,7 @@ class TestPrograms:
     """
 
     def test_there_are_some(self) -> None:
+        """The pages with programs are found."""
         assert len(PROGRAMS) > 6
 
     @pytest.mark.parametrize("page", PROGRAMS, ids=by_name)
@@ -141,15 +146,18 @@ class TestLinks:
 
     @pytest.mark.parametrize("page", PAGES, ids=by_name)
     def test_links_lead_to_files(self, page: Path) -> None:
+        """Relative links, fenced blocks aside."""
         links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", without_code(page.read_text("utf-8")))
         local = [link for link in links if "://" not in link]
         assert [link for link in local if not (page.parent / link).exists()] == []
 
     def test_every_page_is_in_the_navigation_once(self) -> None:
+        """No page is unreachable, none is listed twice."""
         pages = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
         assert sorted(navigation()) == pages
 
     def test_the_reference_names_modules_that_exist(self) -> None:
+        """What mkdocstrings is told to describe can be imported."""
         named = [
             name
             for page in (DOCS / "api").glob("*.md")
@@ -196,30 +204,8 @@ def resolve(path: str) -> Any:
         return getattr(resolve(module), name)
 
 
-@cache
-def known_words() -> frozenset[str]:
-    """Return every word of code the documents may use: names and their attributes."""
-    words = {*roomkit.__all__}
-    for name in roomkit.__all__:
-        thing = getattr(roomkit, name)
-        if inspect.isclass(thing):
-            words |= {attribute for attribute in dir(thing) if not attribute.startswith("_")}
-            words |= set(getattr(thing, "model_fields", ()))
-    for method in vars(roomkit.RoomKit).keys() | set(dir(roomkit.RoomKit)):
-        if not method.startswith("_") and callable(getattr(roomkit.RoomKit, method)):
-            words |= set(inspect.signature(getattr(roomkit.RoomKit, method)).parameters)
-    return frozenset(words)
-
-
 class TestNames:
-    """What the notes for assistants name can be imported or called."""
-
-    def test_llms_txt_names_only_what_exists(self) -> None:
-        quoted = re.findall(r"`([A-Za-z_]+)`", read("llms.txt"))
-        assert len(quoted) > 50
-        unknown = {word for word in quoted if word != "roomkit" and word not in known_words()}
-        unknown = {word for word in unknown if not exists(word)}
-        assert unknown == set()
+    """What pages name can be imported. More of the notes for assistants: ``test_assistants``."""
 
     @pytest.mark.parametrize("page", PAGES, ids=by_name)
     def test_capitalised_names_exist(self, page: Path) -> None:
@@ -263,24 +249,29 @@ class TestTables:
     """Tables that repeat the code say what the code says."""
 
     def test_triggers(self) -> None:
+        """Every hook trigger, what it carries and how it runs."""
         assert between(read("docs/hooks.md"), "<!-- hooks", "<!-- end") == trigger_table()
         assert set(HOOK_SPECS) == set(HookTrigger)
 
     def test_what_channels_carry(self) -> None:
+        """Both tables of what channels can do."""
         text = read("docs/features.md")
         assert between(text, "<!-- content:", "<!-- end of content") == content_table()
         assert between(text, "<!-- abilities:", "<!-- end of abilities") == ability_table()
 
     def test_errors(self) -> None:
+        """The tree of exceptions."""
         text = read("docs/errors.md")
         assert between(text, "<!-- errors", "<!-- end") == "\n".join(error_tree())
 
     def test_every_error_has_cause_and_cure(self) -> None:
+        """A row for each, no cell empty."""
         rows = table(read("docs/errors.md"), "cures")
         assert {row[0].strip("`") for row in rows} == error_names()
         assert all(len(row) == 3 and all(row) for row in rows)
 
     def test_every_reason_is_explained_once(self) -> None:
+        """Of refusals and of deliveries, no cell empty."""
         text = read("docs/errors.md")
         rows = [*table(text, "reasons"), *table(text, "deliveries")]
         explained = [row[0].strip("`") for row in rows]
@@ -288,10 +279,12 @@ class TestTables:
         assert all(len(row) == 4 and all(row) for row in rows)
 
     def test_every_framework_event_is_listed(self) -> None:
+        """None is missing, none is made up."""
         rows = read("docs/observe.md").partition("| To hear of |")[2].partition("\n\n")[0]
         assert set(re.findall(r"`(\w+)`", rows)) == framework_events()
 
     def test_framework_events_named_exist(self) -> None:
+        """Whatever a page subscribes to is told by the kit."""
         named = {
             name for page in PAGES for name in re.findall(r'kit\.on\("(\w+)"\)', page.read_text())
         }
@@ -309,24 +302,3 @@ def table(text: str, name: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in body.splitlines()[2:]
     ]
-
-
-class TestAssistants:
-    """The texts that travel with the package keep their form."""
-
-    def test_llms_txt(self) -> None:
-        text = read("llms.txt")
-        assert text.startswith("# RoomKit\n\n> ")
-        assert "pure async python library" in text.lower()
-
-    def test_agents_md(self) -> None:
-        text = read("AGENTS.md")
-        assert "# RoomKit" in text
-        assert "pytest" in text
-        assert "ruff" in text
-
-    def test_commands_and_files_named_are_there(self) -> None:
-        text = read("AGENTS.md")
-        files = re.findall(r"`((?:src|docs|tests|examples)/[\w./-]*)`", text)
-        assert len(files) > 5
-        assert [name for name in files if not (ROOT / name).exists() and "NNNN" not in name] == []

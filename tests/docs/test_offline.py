@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from scripts import docs_offline
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-
-
-@pytest.fixture(scope="module")
-def checker() -> ModuleType:
-    """Return the script MkDocs runs after each build."""
-    path = ROOT / "scripts" / "docs_offline.py"
-    spec = importlib.util.spec_from_file_location("docs_offline", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class TestSources:
@@ -41,12 +26,12 @@ class TestSources:
         """Diagrams are drawings that lie beside the pages."""
         assert [page for page in DOCS.rglob("*.md") if "```mermaid" in page.read_text()] == []
 
-    def test_drawings_and_styles_fetch_nothing(self, checker: ModuleType) -> None:
+    def test_drawings_and_styles_fetch_nothing(self) -> None:
         """They are whole in themselves."""
         files = sorted((DOCS / "assets").iterdir())
         assert {file.suffix for file in files} == {".svg", ".css"}
         for file in files:
-            assert checker.fetched_by_page(file.read_text("utf-8")) == [], file.name
+            assert docs_offline.fetched_by_page(file.read_text("utf-8")) == [], file.name
 
     def test_drawings_are_described_and_take_the_pages_colours(self) -> None:
         """Whoever cannot see one hears what it shows, and it is legible on light and dark."""
@@ -71,9 +56,9 @@ class TestCheck:
             '<pre class="mermaid">graph</pre>',
         ],
     )
-    def test_it_finds(self, checker: ModuleType, html: str) -> None:
+    def test_it_finds(self, html: str) -> None:
         """Scripts, styles, images and what the theme would load for a diagram."""
-        assert len(checker.fetched_by_page(html)) == 1
+        assert len(docs_offline.fetched_by_page(html)) == 1
 
     @pytest.mark.parametrize(
         "html",
@@ -84,12 +69,12 @@ class TestCheck:
             "<style>a { background: url(a.png) }</style>",
         ],
     )
-    def test_it_lets_pass(self, checker: ModuleType, html: str) -> None:
+    def test_it_lets_pass(self, html: str) -> None:
         """What comes with the site, and links people may follow."""
-        assert checker.fetched_by_page(html) == []
+        assert docs_offline.fetched_by_page(html) == []
 
-    def test_a_site(self, checker: ModuleType, tmp_path: Path) -> None:
+    def test_a_site(self, tmp_path: Path) -> None:
         """Each finding names its file."""
         (tmp_path / "index.html").write_text('<script src="https://e.org/a.js"></script>')
         (tmp_path / "a.css").write_text("a { color: red }")
-        assert checker.check_site(tmp_path) == ["index.html: https://e.org/a.js"]
+        assert docs_offline.check_site(tmp_path) == ["index.html: https://e.org/a.js"]

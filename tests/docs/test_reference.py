@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,12 +22,13 @@ from scripts import public_api
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
-PROMISED = (
+_NAMES = (
     "roomkit hooks routing store realtime channel channels room events identity delivery "
     "channel-models hook-models providers-ai providers-sms providers-email providers-http "
     "providers-messenger providers-teams providers-whatsapp providers-voice "
     "providers-realtime-voice enums"
-).split()
+)
+PROMISED = set(_NAMES.split())
 """The pages that must be there under just these names."""
 
 _VENDORS = (
@@ -85,6 +86,8 @@ HANDED_ON = {
 class Entry:
     """What a page renders with one ``:::`` line.
 
+    Of a module, that is what it defines and what its ``__all__`` hands on from elsewhere.
+
     Attributes:
         page: The page's name.
         path: A module, or something in one.
@@ -101,8 +104,14 @@ class Entry:
         """Return what is rendered, each name with the module that defines it."""
         if self.path not in modules():
             return [self.path]
-        found = self.members or tuple(n for n in documented(self.path) if not n.startswith("_"))
-        return [f"{self.path}.{name}" for name in found]
+        space = importlib.import_module(self.path)
+        own = [name for name in documented(self.path) if not name.startswith("_")]
+        listed = self.members or dict.fromkeys([*own, *getattr(space, "__all__", ())])
+        return [
+            home_of(self.path, name, getattr(space, name))
+            for name in listed
+            if name not in HANDED_ON
+        ]
 
 
 _ENTRY = re.compile(r"^::: (\S+)\n((?: {4}.*\n|\n(?= {4}))*)", re.MULTILINE)
@@ -153,7 +162,18 @@ def _text(node: ast.stmt | None) -> str:
 @cache
 def documented(module: str) -> dict[str, str]:
     """Return what a module defines and has a docstring for: name to docstring."""
-    body = ast.parse(_source(module).read_text("utf-8")).body
+    return _docstrings(ast.parse(_source(module).read_text("utf-8")).body)
+
+
+def explained(cls: type) -> dict[str, str]:
+    """Return what is said about the values of an enum, whichever way: name to words."""
+    body = ast.parse(_source(cls.__module__).read_text("utf-8")).body
+    (node,) = (one for one in body if isinstance(one, ast.ClassDef) and one.name == cls.__name__)
+    lines = re.findall(r"^ +(\w+): (\S.*)$", inspect.getdoc(cls) or "", re.MULTILINE)
+    return {**_docstrings(node.body), **dict(lines)}
+
+
+def _docstrings(body: list[ast.stmt]) -> dict[str, str]:
     found = {}
     for node, following in zip(body, [*body[1:], None], strict=True):
         for name in _targets(node):
@@ -179,12 +199,18 @@ def defined() -> dict[str, list[str]]:
 
 def home_of(module: str, name: str, value: Any) -> str:
     """Return where something is defined: its module and name."""
-    if inspect.isclass(value) or inspect.isfunction(value):
-        return f"{value.__module__}.{value.__qualname__}"
+    if (inspect.isclass(value) or inspect.isfunction(value)) and value.__qualname__ == name:
+        return f"{value.__module__}.{name}"
     places = defined().get(name, [])
     here = [place for place in [module, *places] if place in places]
     same = [place for place in here if getattr(importlib.import_module(place), name) is value]
     return f"{same[0]}.{name}" if same else f"{module}.{name}"
+
+
+def aliases(module: str) -> set[str]:
+    """Return the names a module gives to types, which it need not list."""
+    names = {name for name, places in defined().items() if module in places}
+    return {name for name in names if name[0].isupper() and not name.isupper()}
 
 
 @cache
@@ -193,9 +219,10 @@ def public() -> dict[str, Any]:
     found = {}
     for module in dict.fromkeys([*COMPATIBLE, *public_api.modules()]):
         space = importlib.import_module(module)
-        for name in public_api.names(space):
-            if name not in HANDED_ON:
-                value = getattr(space, name)
+        listed = public_api.names(space)
+        for name in {*listed, *aliases(module)} - HANDED_ON.keys():
+            value = getattr(space, name)
+            if name in listed or not (inspect.isclass(value) or isinstance(value, TypeVar)):
                 found[home_of(module, name, value)] = value
     return {home: value for home, value in sorted(found.items()) if home.startswith("roomkit.")}
 
@@ -210,7 +237,7 @@ def members(cls: type) -> dict[str, Any]:
     kinds = (property, staticmethod, classmethod, functools.cached_property, types.FunctionType)
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if base.__module__.partition(".")[0] == "roomkit":
+        if ours(base):
             for name, value in vars(base).items():
                 if not name.startswith("_") and isinstance(value, kinds):
                     found[name] = base
@@ -240,22 +267,52 @@ class TestDocstrings:
             f"{home}.{name}"
             for home, cls in classes().items()
             for name in members(cls)
-            if len((inspect.getdoc(getattr(cls, name)) or "").split()) < 2
+            if not inspect.getdoc(getattr(cls, name))
         ]
         assert bare == []
 
     def test_the_values_of_enums_are_explained(self) -> None:
-        """Each has a line of its own in the docstring of its enum."""
+        """Each has a line in the docstring of its enum, or a docstring of its own."""
         silent = []
         for home, cls in classes().items():
             if issubclass(cls, enum.Enum):
-                told = inspect.getdoc(cls) or ""
-                silent += [
-                    f"{home}.{name}"
-                    for name in cls.__members__
-                    if not re.search(rf"^ +{name}: \S+", told, re.MULTILINE)
-                ]
+                told = explained(cls)
+                silent += [f"{home}.{name}" for name in cls.__members__ if not told.get(name)]
         assert silent == []
+
+    def test_what_is_said_of_triggers_is_what_their_specs_say(self) -> None:
+        """The enum and the table of hooks tell the same story."""
+        told = explained(roomkit.HookTrigger)
+        for trigger, spec in roomkit.HOOK_SPECS.items():
+            words = told[roomkit.HookTrigger(trigger).name]
+            assert words.lower().startswith(spec.summary), trigger
+
+    def test_fields_are_explained(self) -> None:
+        """Each by a docstring of its own, its class or a base, or in the words of its page."""
+        pages = {name: entry.page for entry in entries() for name in entry.names()}
+        silent = []
+        for home, cls in classes().items():
+            bases = [base for base in cls.__mro__ if ours(base)]
+            told = _OBVIOUS.union(*map(explained, bases))
+            text = " ".join(inspect.getdoc(base) or "" for base in bases)
+            page = (ROOT / "docs" / "api" / f"{pages[home]}.md").read_text("utf-8")
+            silent += [
+                f"{home}.{name}"
+                for name in inspect.get_annotations(cls).keys() - told
+                if not name.startswith("_")
+                and not re.search(rf"\b{name}\b", text)
+                and f"`{name}`" not in page
+            ]
+        assert silent == []
+
+
+_OBVIOUS = {"type", "model_config"}
+"""What tells contents and parts from one another, and a setting of pydantic."""
+
+
+def ours(cls: type) -> bool:
+    """Return whether a class is one of this package."""
+    return cls.__module__.partition(".")[0] == "roomkit"
 
 
 class TestPages:
@@ -263,7 +320,7 @@ class TestPages:
 
     def test_the_promised_pages_are_there(self) -> None:
         """Other texts link to them by name."""
-        assert set(PROMISED) <= {page.stem for page in PAGES}
+        assert {page.stem for page in PAGES} >= PROMISED
 
     def test_every_public_name_is_on_a_page(self) -> None:
         """Directly, or as a member of a module that is shown."""

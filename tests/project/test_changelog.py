@@ -30,6 +30,7 @@ def draft() -> str:
 
 
 def words(text: str) -> str:
+    """Return a text on one line."""
     return " ".join(text.split())
 
 

@@ -35,25 +35,31 @@ def parts(extra: str) -> set[str]:
 
 class TestTable:
     def test_every_extra_is_described_and_nothing_else(self) -> None:
+        """`roomkit doctor` knows each."""
         assert set(EXTRAS) == set(DECLARED)
 
     def test_every_description_says_something(self) -> None:
+        """No two extras are described alike."""
         assert all(len(text.split()) >= 2 for text in EXTRAS.values())
         assert len(set(EXTRAS.values())) == len(EXTRAS)
 
 
 class TestExtras:
     def test_names_are_in_canonical_spelling(self) -> None:
+        """Installers spell them so in what they report."""
         assert [normalise(name) for name in DECLARED] == list(DECLARED)
 
     def test_all_is_everything_but_the_named_exceptions(self) -> None:
+        """A new extra is in it, or left out on purpose."""
         assert parts("all") == set(DECLARED) - LEFT_OUT_OF_ALL
 
     def test_a_sum_holds_extras_only(self) -> None:
+        """Its packages are named in one place."""
         lines = (line for name in SUMS for line in DECLARED[name])
         assert all(line.startswith("roomkit[") for line in lines)
 
     def test_distributions_shared_by_extras_have_one_range(self) -> None:
+        """Two extras never ask for different releases."""
         ranges: dict[str, set[str]] = {}
         for name in set(DECLARED) - {"dev", "docs"}:
             for requirement in filter(None, map(parse_requirement, DECLARED[name])):
@@ -61,6 +67,7 @@ class TestExtras:
         assert {name: found for name, found in ranges.items() if len(found) > 1} == {}
 
     def test_pydantic_is_the_only_dependency(self) -> None:
+        """Everything else is an extra."""
         assert PROJECT["dependencies"] == ["pydantic>=2.9"]
 
 

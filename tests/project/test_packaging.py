@@ -52,12 +52,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(built: Path) -> Path:
+    """Return the wheel."""
     (path,) = built.glob("*.whl")
     return path
 
 
 @pytest.fixture(scope="module")
 def wheel_metadata(wheel: Path) -> Message:
+    """Return what the wheel says of itself."""
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(f"roomkit-{__version__}.dist-info/METADATA").decode()
     return Parser().parsestr(text)
@@ -65,9 +67,11 @@ def wheel_metadata(wheel: Path) -> Message:
 
 class TestWheel:
     def test_it_is_named_after_the_version_of_the_package(self, wheel: Path) -> None:
+        """Pure Python, for every system."""
         assert wheel.name == f"roomkit-{__version__}-py3-none-any.whl"
 
     def test_the_typing_marker_and_the_notes_for_assistants_are_inside(self, wheel: Path) -> None:
+        """Byte for byte, and the whole text as the package makes it."""
         with zipfile.ZipFile(wheel) as archive:
             assert "roomkit/py.typed" in archive.namelist()
             for name in ("AGENTS.md", "llms.txt"):
@@ -113,6 +117,7 @@ class TestWheel:
         assert str(wheel_metadata.get_payload()).strip().startswith("# RoomKit")
 
     def test_every_module_is_inside_and_nothing_but_the_package(self, wheel: Path) -> None:
+        """No tests, no examples."""
         source = ROOT / "src"
         modules = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
         with zipfile.ZipFile(wheel) as archive:
@@ -129,6 +134,7 @@ class TestWheel:
             assert {name for name in archive.namelist() if name.endswith(".sql")} == files
 
     def test_pydantic_is_all_it_needs(self, wheel_metadata: Message) -> None:
+        """Without an extra."""
         lines = wheel_metadata.get_all("Requires-Dist") or []
         assert [line for line in lines if ";" not in line] == ["pydantic>=2.9"]
 
@@ -139,6 +145,7 @@ class TestWheel:
         assert all((found := parse_requirement(line)) and found.extra for line in lines)
 
     def test_python_and_licence_are_declared(self, wheel_metadata: Message) -> None:
+        """As the project file says."""
         assert wheel_metadata["Requires-Python"] == ">=3.12"
         assert wheel_metadata["License-Expression"] == "MIT"
         assert wheel_metadata["License-File"] == "LICENSE"
@@ -169,6 +176,7 @@ class TestWheel:
 
 class TestSourceArchive:
     def test_documents_tests_and_tools_are_inside(self, built: Path) -> None:
+        """Whoever has it can read, test and build."""
         names = set(_files(built))
         expected = {
             *("README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),

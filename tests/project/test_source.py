@@ -12,18 +12,22 @@ LONGEST_FUNCTION = 60
 
 
 def python_files(*folders: str) -> list[Path]:
+    """Return the Python files of some folders, sorted."""
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
 def by_name(path: Path) -> str:
+    """Return how a file is called in reports."""
     return path.relative_to(ROOT).as_posix()
 
 
 def lines(path: Path) -> list[str]:
+    """Return the lines of a file."""
     return path.read_text(encoding="utf-8").splitlines()
 
 
 def parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -34,6 +38,8 @@ def first_statement(tree: ast.Module) -> ast.stmt | None:
 
 
 def test_annotations_are_postponed_before_anything_else() -> None:
+    """No annotation is evaluated when a module is imported."""
+
     def keeps_the_rule(tree: ast.Module) -> bool:
         statement = first_statement(tree)
         return statement is None or (
@@ -48,11 +54,13 @@ def test_annotations_are_postponed_before_anything_else() -> None:
 
 
 def test_files_stay_short() -> None:
+    """One that grows past the limit holds two ideas."""
     lengths = {by_name(path): len(lines(path)) for path in python_files("src")}
     assert {name: length for name, length in lengths.items() if length >= LONGEST_FILE} == {}
 
 
 def test_functions_stay_short() -> None:
+    """Docstrings count."""
     lengths = {
         f"{by_name(path)}:{node.lineno}": (node.end_lineno or 0) - node.lineno + 1
         for path in python_files("src")
@@ -63,6 +71,7 @@ def test_functions_stay_short() -> None:
 
 
 def test_loggers_live_under_the_name_of_the_package() -> None:
+    """One setting turns all of them down."""
     names = {
         str(call.args[0].value): by_name(path)
         for path in python_files("src")

@@ -19,14 +19,14 @@ from websockets.asyncio.server import serve
 
 from roomkit._clock import ManualClock
 from roomkit.exceptions import ProviderError
-from roomkit.providers.openai.realtime import OpenAIRealtimeProvider
 from roomkit.simulators.deepgram import DeepgramSimulator
 from roomkit.simulators.elevenlabs import ElevenLabsSimulator
-from roomkit.simulators.openai_realtime import OpenAIRealtimeSimulator, RealtimeTurn, tone
+from roomkit.simulators.openai_realtime import tone
 from roomkit.voice.realtime import RealtimeSession, RealtimeSessionState
 from roomkit.voice.stt.deepgram import DeepgramConfig, DeepgramSTTProvider
 from roomkit.voice.tts.elevenlabs import ElevenLabsConfig, ElevenLabsTTSProvider
 from tests.reliability._calls import Relay, nothing_left, until
+from tests.reliability._live_vendors import LONGEST_PAUSE, VENDORS, LiveVendor
 from tests.test_voice._cloud import halting, sound, stream
 
 if TYPE_CHECKING:
@@ -51,18 +51,18 @@ class Recording(ManualClock):
 
 
 class Model:
-    """An OpenAI provider whose line to its vendor is a relay.
+    """A provider whose line to its vendor is a relay.
 
     Attributes:
         told: ``(kind, ...)`` of everything it told, in order.
     """
 
-    def __init__(self, relay: Relay, sim: OpenAIRealtimeSimulator, **options: Any) -> None:
+    def __init__(self, vendor: LiveVendor, relay: Relay, sim: Any, **options: Any) -> None:
+        self.vendor = vendor
         self.relay = relay
         self.sim = sim
         self.clock = Recording()
-        settings = {**sim.settings, "api_base": relay.base, "clock": self.clock, **options}
-        self.provider = OpenAIRealtimeProvider(**settings)
+        self.provider = vendor.behind(relay, sim, clock=self.clock, **options)
         self.session = RealtimeSession("s", "r", "pat", "live")
         self.told: list[tuple[Any, ...]] = []
         for kind in ("error", "response_start", "response_end", "tool_call", "transcription"):
@@ -88,41 +88,52 @@ class Model:
 
     async def back(self) -> None:
         """Let time pass until the link is back."""
-        await self.clock.advance(4)
+        await self.clock.advance(LONGEST_PAUSE)
         await until(lambda: self.session.state is RealtimeSessionState.ACTIVE)
+
+    async def answers(self) -> None:
+        """Speak, and be answered."""
+        count = self.told.count(("response_end",))
+        await self.speak()
+        await until(lambda: self.told.count(("response_end",)) > count)
 
 
 @asynccontextmanager
-async def model(rate: int = 16000, **options: Any) -> AsyncIterator[Model]:
-    """A connected session of OpenAI Realtime whose caller speaks at a rate."""
-    async with nothing_left(), OpenAIRealtimeSimulator() as sim, Relay(sim.api_base) as relay:
-        world = Model(relay, sim, **options)
+async def model(
+    name: str = "openai", rate: int = 16000, *, quick: bool = False, **options: Any
+) -> AsyncIterator[Model]:
+    """A connected session whose caller speaks at a rate; quick to miss a line that is dead."""
+    vendor = VENDORS[name]
+    async with nothing_left(), vendor.simulator() as sim, Relay(sim.api_base) as relay:
+        world = Model(vendor, relay, sim, **(vendor.pings if quick else {}), **options)
         await world.provider.connect(world.session, input_sample_rate=rate)
         yield world
         await world.provider.close()
 
 
-class TestOpenAIRealtime:
-    """OpenAI Realtime: a link that is lost in any way is opened again, within a bound."""
+@pytest.mark.parametrize("vendor", sorted(VENDORS))
+class TestLiveModels:
+    """A link to a live model that is lost in any way is opened again, within a bound."""
 
-    async def test_half_open(self) -> None:
+    async def test_half_open(self, vendor: str) -> None:
         """A server that vanished without a word is missed by its keep-alives."""
-        async with model(keepalive_seconds=0.05) as world:
+        async with model(vendor, quick=True) as world:
             world.sim.hears("I am Ana.")
             world.sim.answers("Hello Ana.")
-            await world.speak()
-            await until(lambda: ("response_end",) in world.told)
+            await world.answers()
             world.relay.swallow()
             await world.lost()
             world.relay.flow()
             await world.back()
-            await world.sim.arrived("conversation.item.create", 2)
+            await until(lambda: world.vendor.remembers(world.sim, 2))
             assert world.finals == [("user", "I am Ana."), ("assistant", "Hello Ana.")]
             assert not [told for told in world.told if told[0] == "error"]
 
-    async def test_a_server_that_takes_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_server_that_takes_nothing(
+        self, vendor: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """Sending has an end: keep-alives wait behind what is not taken."""
-        async with model(24000, send_timeout=0.05) as world:
+        async with model(vendor, 24000, send_timeout=0.05) as world:
             world.relay.stall()
             async with asyncio.timeout(10):
                 while not world.clock.sleepers:
@@ -131,21 +142,20 @@ class TestOpenAIRealtime:
             assert "takes nothing" in caplog.text
             world.relay.flow()
             await world.back()
-            await world.speak()
-            await until(lambda: ("response_end",) in world.told)
+            await world.answers()
 
-    async def test_hanging_up_on_a_server_that_takes_nothing(self) -> None:
+    async def test_hanging_up_on_a_server_that_takes_nothing(self, vendor: str) -> None:
         """The end does not wait for it, and its socket does not stay."""
-        async with model(send_timeout=0.05) as world:
+        async with model(vendor, send_timeout=0.05) as world:
             world.relay.swallow()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(4):
                 await world.provider.disconnect(world.session)
             assert world.session.state is RealtimeSessionState.ENDED
             assert not world.told
 
-    async def test_the_pause_grows_with_jitter_up_to_a_cap(self) -> None:
+    async def test_the_pause_grows_with_jitter_up_to_a_cap(self, vendor: str) -> None:
         """Many sessions that are cut at once do not all come back at once."""
-        async with model(max_reconnects=6) as world:
+        async with model(vendor, max_reconnects=6) as world:
             others = [RealtimeSession(f"s{n}", "r", "pat", "live") for n in range(8)]
             for each in others:
                 await world.provider.connect(each)
@@ -156,29 +166,102 @@ class TestOpenAIRealtime:
                 await until(lambda: world.clock.sleepers or len(world.told) == 9)
                 if len(world.told) == 9:
                     break
-                await world.clock.advance(4)
+                await world.clock.advance(LONGEST_PAUSE)
                 await asyncio.sleep(0.01)
             await until(lambda: len(world.told) == 9)
             assert {each.state for each in ended} == {RealtimeSessionState.ENDED}
-            assert {told[:2] for told in world.told} == {("error", "connection_closed")}
+            assert {told[:2] for told in world.told} == {("error", world.vendor.code)}
             pauses = sorted(world.clock.asked)
+            shortest, longest = world.vendor.spread
             assert len(pauses) == 9 * 6
-            assert pauses[0] >= 0.25
-            assert pauses[-1] <= 4
-            first = [pause for pause in pauses if pause < 0.5]
-            assert len(set(first)) >= 8
+            assert pauses[0] >= shortest
+            assert pauses[-1] <= 8 * longest
+            assert len({pause for pause in pauses if pause <= longest}) >= 8
 
-    async def test_it_flaps(self) -> None:
+    async def test_it_flaps(self, vendor: str) -> None:
         """Cut after each word: it is given up after so many attempts, and says so once."""
-        async with model(max_reconnects=2) as world:
+        async with model(vendor, max_reconnects=2) as world:
             for _ in range(2):
                 world.relay.cut()
                 await world.lost()
                 await world.back()
             world.relay.cut()
             await until(lambda: world.told)
-            assert [told[:2] for told in world.told] == [("error", "connection_closed")]
+            assert [told[:2] for told in world.told] == [("error", world.vendor.code)]
             assert world.relay.accepted == 3
+
+    @pytest.mark.parametrize("when", ["handshake", "greeting"])
+    async def test_lost_while_connecting(self, vendor: str, when: str) -> None:
+        """The caller of ``connect`` hears of it; nothing stays behind."""
+        known = VENDORS[vendor]
+        async with nothing_left(), known.simulator() as sim, Relay(sim.api_base) as relay:
+            relay.refuse(when == "handshake")
+            sim.stall()
+            provider = known.behind(relay, sim)
+            session = RealtimeSession("s", "r", "pat", "live")
+            connecting = asyncio.create_task(provider.connect(session))
+            if when == "greeting":
+                await until(lambda: sim.connections)
+                sim.cut()
+            with pytest.raises(ProviderError) as caught:
+                await connecting
+            assert caught.value.retryable
+            assert session.state is RealtimeSessionState.ENDED
+            # Ended is terminal: nothing of it can be said or heard any more.
+            await provider.send_audio(session, bytes(640))
+            await provider.inject_text(session, "hello")
+            assert session.state is RealtimeSessionState.ENDED
+            await provider.close()
+
+    async def test_one_leaver_ends_only_his_session(self, vendor: str) -> None:
+        """The other one's answer goes on."""
+        async with model(vendor) as world:
+            other = RealtimeSession("other", "r", "bob", "live")
+            await world.provider.connect(other)
+            world.sim.answers(world.vendor.turn("Wait a moment", hold=True))
+            await world.provider.inject_text(world.session, "hello")
+            await until(lambda: ("response_start",) in world.told)
+            await world.provider.disconnect(other)
+            await world.sim.release()
+            await until(lambda: ("response_end",) in world.told)
+            assert other.state is RealtimeSessionState.ENDED
+            assert world.session.state is RealtimeSessionState.ACTIVE
+
+    @pytest.mark.parametrize("state", ["idle", "answering"])
+    @pytest.mark.parametrize("harm", ["cut", "freeze", "expire"])
+    async def test_the_server_ends_it(self, vendor: str, harm: str, state: str) -> None:
+        """However it goes, it is missed, and what was asked is answered by the next one."""
+        async with model(vendor, quick=True) as world:
+            if state == "answering":
+                world.sim.answers(world.vendor.turn("Once upon a time", hold=True))
+                await world.provider.inject_text(world.session, "Tell me a story")
+                await until(lambda: ("response_start",) in world.told)
+            going = getattr(world.sim, harm)()
+            if going is not None:
+                await going
+            await world.lost()
+            await world.back()
+            if state == "answering":
+                await until(lambda: world.told.count(("response_end",)) == 2)
+            await world.answers()
+            assert not [told for told in world.told if told[0] == "error"]
+
+    async def test_refused_on_its_way_back(self, vendor: str) -> None:
+        """A busy server is asked again, one that knows the key no more is not."""
+        async with model(vendor) as world:
+            world.sim.refuse(503, 401)
+            world.sim.cut()
+            for _ in range(2):
+                await world.lost()
+                await world.clock.advance(LONGEST_PAUSE)
+            await until(lambda: world.told)
+            assert [told[:2] for told in world.told] == [("error", world.vendor.code)]
+            assert world.session.state is RealtimeSessionState.ENDED
+            assert world.sim.handshakes == 3
+
+
+class TestOpenAIRealtime:
+    """What only OpenAI's line can do."""
 
     async def test_an_answer_told_twice(self) -> None:
         """A call of a tool that is sent again is not made again."""
@@ -189,42 +272,57 @@ class TestOpenAIRealtime:
             await until(lambda: world.told and world.told[-1][-1] == {"n": 2})
             assert [told[-1] for told in world.told] == [{"n": 1}, {"n": 2}]
 
-    @pytest.mark.parametrize("when", ["handshake", "greeting"])
-    async def test_lost_while_connecting(self, when: str) -> None:
-        """The caller of ``connect`` hears of it; nothing stays behind."""
 
-        async def leave(ws: Any) -> None:
-            ws.transport.abort()
+class TestGeminiLive:
+    """What only Gemini's line can do."""
 
-        async with nothing_left(), serve(leave, "127.0.0.1", 0) as running:
-            port = running.sockets[0].getsockname()[1]
-            async with Relay(f"http://127.0.0.1:{port}") as relay:
-                relay.refuse(when == "handshake")
-                provider = OpenAIRealtimeProvider(api_key="sk-made-up", api_base=relay.base)
-                session = RealtimeSession("s", "r", "pat", "live")
-                with pytest.raises(ProviderError) as caught:
-                    await provider.connect(session)
-                assert caught.value.retryable
-                assert session.state is RealtimeSessionState.ENDED
-                # Ended is terminal: nothing of it can be said or heard any more.
-                await provider.send_audio(session, bytes(640))
-                await provider.inject_text(session, "hello")
-                assert session.state is RealtimeSessionState.ENDED
-                await provider.close()
+    async def test_an_answer_told_twice(self) -> None:
+        """A call of a tool that is sent again is not made again."""
+        async with model("gemini") as world:
+            for call_id, number in (("a", 1), ("a", 1), ("b", 2)):
+                call = {"id": call_id, "name": "pay", "args": {"n": number}}
+                await world.sim.emit({"toolCall": {"functionCalls": [call]}})
+            await until(lambda: world.told and world.told[-1][-1] == {"n": 2})
+            calls = [told[-1] for told in world.told if told[0] == "tool_call"]
+            assert calls == [{"n": 1}, {"n": 2}]
 
-    async def test_one_leaver_ends_only_his_session(self) -> None:
-        """The other one's answer goes on."""
-        async with model() as world:
-            other = RealtimeSession("other", "r", "bob", "live")
-            await world.provider.connect(other)
-            world.sim.answers(RealtimeTurn("Wait a moment", hold=True))
-            await world.provider.inject_text(world.session, "hello")
+    async def test_stalled_on_its_way_back(self) -> None:
+        """A server that takes the connection and answers nothing costs one attempt."""
+        async with model("gemini", quick=True, open_timeout=0.3) as world:
+            world.sim.stall()
+            world.sim.cut()
+            await world.lost()
+            await world.clock.advance(LONGEST_PAUSE)
+            await until(lambda: world.clock.sleepers)
+            await world.back()
+            await world.answers()
+            assert world.sim.handshakes == 3
+
+    async def test_sent_away_while_the_line_is_down(self) -> None:
+        """The planned change of connections fails; it becomes a lost link, which comes back."""
+        async with model("gemini", quick=True) as world:
+            await world.answers()
+            world.relay.refuse()
+            await world.sim.go_away(10)
+            await world.lost()
+            world.relay.refuse(False)
+            await world.back()
+            await world.answers()
+            assert not [told for told in world.told if told[0] == "error"]
+
+    async def test_sent_away_and_cut(self) -> None:
+        """What comes first counts: one new link, not two."""
+        async with model("gemini", quick=True) as world:
+            world.sim.answers(world.vendor.turn("Once upon a time", hold=True))
+            await world.provider.inject_text(world.session, "Tell me a story")
             await until(lambda: ("response_start",) in world.told)
-            await world.provider.disconnect(other)
-            await world.sim.release()
-            await until(lambda: ("response_end",) in world.told)
-            assert other.state is RealtimeSessionState.ENDED
-            assert world.session.state is RealtimeSessionState.ACTIVE
+            await world.sim.go_away(10)
+            await until(lambda: world.clock.sleepers)
+            world.sim.cut()
+            await until(lambda: world.told.count(("response_end",)) == 2)
+            await world.clock.advance(60)
+            await world.answers()
+            assert world.relay.accepted == 2
 
 
 @asynccontextmanager

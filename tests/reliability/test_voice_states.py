@@ -21,13 +21,13 @@ from roomkit._clock import ManualClock
 from roomkit.channels.realtime_voice import RealtimeVoiceChannel
 from roomkit.channels.voice import VoiceChannel
 from roomkit.exceptions import InvalidInputError
-from roomkit.providers.openai.realtime import OpenAIRealtimeProvider
-from roomkit.simulators.openai_realtime import OpenAIRealtimeSimulator, RealtimeTurn, tone
+from roomkit.simulators.openai_realtime import tone
 from roomkit.voice.backends.websocket import VoiceCaller, WebSocketVoiceBackend
 from roomkit.voice.base import VoiceSessionState
 from roomkit.voice.pipeline import AudioPipelineConfig
 from roomkit.voice.realtime.ws_transport import WebSocketRealtimeTransport
 from tests.reliability._calls import Relay, nothing_left, until
+from tests.reliability._live_vendors import LONGEST_PAUSE, VENDORS, LiveVendor
 from tests.reliability._speakers import (
     Gate,
     Loudness,
@@ -219,8 +219,9 @@ class Studio:
         tool: Passed before a tool returns.
     """
 
-    def __init__(self, kit: RoomKit, sim: OpenAIRealtimeSimulator, relay: Relay) -> None:
+    def __init__(self, kit: RoomKit, vendor: LiveVendor, sim: Any, relay: Relay) -> None:
         self.kit = kit
+        self.vendor = vendor
         self.sim = sim
         self.relay = relay
         self.ears = Ears(kit)
@@ -228,10 +229,9 @@ class Studio:
         self.sessions: dict[str, RealtimeSession] = {}
         self.failed: list[Exception] = []
         self.tool = Gate()
-        settings = {**sim.settings, "api_base": relay.base, "clock": self.clock}
         self.channel = RealtimeVoiceChannel(
             "live",
-            provider=OpenAIRealtimeProvider(**settings),
+            provider=vendor.behind(relay, sim, clock=self.clock),
             transport=WebSocketRealtimeTransport(),
             tools=[{"name": "wait", "description": "d", "parameters": {"type": "object"}}],
             tool_handler=self._tool,
@@ -290,15 +290,16 @@ class Talker:
 
 
 @asynccontextmanager
-async def studio() -> AsyncIterator[tuple[Studio, str]]:
-    """The kit, and the URL callers come to."""
+async def studio(name: str) -> AsyncIterator[tuple[Studio, str]]:
+    """The kit with a vendor's model, and the URL callers come to."""
+    vendor = VENDORS[name]
     async with (
         nothing_left(),
-        OpenAIRealtimeSimulator() as sim,
+        vendor.simulator(**vendor.simulated) as sim,
         Relay(sim.api_base) as relay,
         RoomKit() as kit,
     ):
-        world = Studio(kit, sim, relay)
+        world = Studio(kit, vendor, sim, relay)
         kit.register_channel(world.channel)
         for each in (MINE, OTHER):
             await kit.create_room(each)
@@ -321,16 +322,16 @@ async def drive(world: Studio, state: str, talker: Talker) -> None:
         await talker.speak(whole=False)
         await until(lambda: [m for m in talker.messages if m["type"] == "clear_audio"])
     elif state == "thinking":
-        world.sim.answers(RealtimeTurn(hold=True))
+        world.sim.answers(world.vendor.turn(hold=True))
         await talker.speak()
-        await until(lambda: [m for m in talker.messages if m.get("who") == "assistant"])
+        await until(lambda: world.sim.heard)
     elif state == "speaking":
-        world.sim.answers(RealtimeTurn("A long story", hold=True))
+        world.sim.answers(world.vendor.turn("A long story", hold=True))
         await talker.speak()
         await until(lambda: talker.audio)
     elif state == "tool":
         world.tool.shut()
-        world.sim.answers(RealtimeTurn(calls=(("wait", {}),)))
+        world.sim.answers(world.vendor.turn(calls=(("wait", {}),)))
         await talker.speak()
         await until(lambda: world.tool.waiting)
     elif state == "reconnecting":
@@ -354,20 +355,21 @@ async def finish(world: Studio, how: str, talker: Talker) -> None:
         world.relay.refuse(False)
         world.relay.cut()
         await until(lambda: world.clock.sleepers)
-        await world.clock.advance(4)
+        await world.clock.advance(LONGEST_PAUSE)
 
 
 LIVE = ["idle", "listening", "thinking", "speaking", "tool", "reconnecting"]
 
 
+@pytest.mark.parametrize("vendor", sorted(VENDORS))
 class TestRealtimeVoiceChannel:
-    """RealtimeVoiceChannel with a socket in front and OpenAI behind."""
+    """RealtimeVoiceChannel with a socket in front and a vendor behind."""
 
     @pytest.mark.parametrize("how", ["leaves", "drops", "disconnected", "closed", "vendor"])
     @pytest.mark.parametrize("state", LIVE)
-    async def test_ended_at(self, state: str, how: str) -> None:
+    async def test_ended_at(self, vendor: str, state: str, how: str) -> None:
         """One end, told once; nothing is left at the caller's side, ours or the vendor's."""
-        async with studio() as (world, url):
+        async with studio(vendor) as (world, url):
             talker = await dial(url, MINE)
             await until(lambda: MINE in world.sessions)
             session = world.sessions[MINE]
@@ -385,9 +387,9 @@ class TestRealtimeVoiceChannel:
                 assert talker.messages[-1]["type"] == "session_ended"
 
     @pytest.mark.parametrize("how", ["leaves", "drops", "refused", "closed"])
-    async def test_ended_while_connecting(self, how: str) -> None:
+    async def test_ended_while_connecting(self, vendor: str, how: str) -> None:
         """Nobody is told of a session that never was."""
-        async with studio() as (world, url):
+        async with studio(vendor) as (world, url):
             world.relay.stall()
             talker = await dial(url, MINE)
             await until(lambda: world.channel.sessions and world.relay.lines)
@@ -405,12 +407,12 @@ class TestRealtimeVoiceChannel:
             await talker.socket.close()
             await talker.reader
 
-    async def test_one_leaver(self) -> None:
+    async def test_one_leaver(self, vendor: str) -> None:
         """The other caller, in the middle of an answer, hears the rest of it."""
-        async with studio() as (world, url):
+        async with studio(vendor) as (world, url):
             talker, other = await dial(url, MINE), await dial(url, OTHER)
             await until(lambda: len(world.sessions) == 2)
-            world.sim.answers(RealtimeTurn("A long story", hold=True))
+            world.sim.answers(world.vendor.turn("A long story", hold=True))
             await other.speak()
             await until(lambda: other.audio)
             talker.socket.transport.abort()

@@ -125,7 +125,7 @@ class TestFuzz:
     )
     async def test_long_bodies(self, body: bytes) -> None:
         """They are refused or read at once: no work grows faster than the body."""
-        started = time.perf_counter()
+        started = time.process_time()
         for act in (HANDLER.verify, HANDLER.read):
             try:
                 found = act(request(body))
@@ -133,4 +133,4 @@ class TestFuzz:
                     await found
             except (WebhookError, WebhookRefused):
                 continue
-        assert time.perf_counter() - started < 2.0
+        assert time.process_time() - started < 2.0

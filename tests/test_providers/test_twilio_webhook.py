@@ -296,10 +296,10 @@ class TestParse:
     def test_endless_media(self, number: str) -> None:
         """At most twenty are looked for, in no time."""
         files = {f"MediaUrl{n}": f"{PNG}{n}" for n in range(30)}
-        started = time.perf_counter()
+        started = time.process_time()
         meta = extract_twilio_meta({**MESSAGE, **files, "NumMedia": number})
         assert len(meta.media_urls) == 20
-        assert time.perf_counter() - started < 1.0
+        assert time.process_time() - started < 1.0
 
     def test_extras_only_when_sent(self) -> None:
         """Buttons, places, profiles and opt-outs go into the metadata."""

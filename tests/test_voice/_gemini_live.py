@@ -5,27 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from roomkit._clock import ManualClock
 from roomkit.providers.gemini.realtime import GeminiLiveProvider
-from roomkit.simulators.gemini_live import GeminiLiveSimulator, tone
-from roomkit.voice.realtime import RealtimeSession, RealtimeSessionState
+from roomkit.simulators.gemini_live import GeminiLiveSimulator
+from roomkit.voice.realtime import RealtimeSessionState
 from tests.test_voice._realtime import until
+from tests.test_voice._realtime_calls import LiveCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-RATE = 16000
-QUIET = bytes(RATE * 2)
-KINDS = (
-    "audio",
-    "transcription",
-    "speech_start",
-    "speech_end",
-    "tool_call",
-    "response_start",
-    "response_end",
-    "error",
-)
 
 TOOL = {
     "name": "weather",
@@ -46,58 +33,11 @@ def knows(model: str, field: str) -> bool:
     return field in getattr(types, model).model_fields
 
 
-class Heard:
-    """Everything a provider tells, by kind, in order."""
-
-    def __init__(self, provider: GeminiLiveProvider) -> None:
-        self.all: list[tuple[Any, ...]] = []
-        for kind in KINDS:
-            getattr(provider, f"on_{kind}")(self._note(kind))
-
-    def _note(self, kind: str) -> Any:
-        def note(session: RealtimeSession, *values: Any) -> None:
-            self.all.append((kind, *values))
-
-        return note
-
-    def of(self, kind: str) -> list[tuple[Any, ...]]:
-        """Return what was told of one kind, without the kind."""
-        return [tuple(values) for told, *values in self.all if told == kind]
-
-    @property
-    def audio(self) -> bytes:
-        """All audio together."""
-        return b"".join(values[0] for values in self.of("audio"))
-
-    @property
-    def finals(self) -> list[tuple[str, str]]:
-        """Final transcripts: role and text."""
-        return [(role, text) for text, role, final in self.of("transcription") if final]
-
-    @property
-    def kinds(self) -> list[str]:
-        """What was told, without audio and transcripts."""
-        return [kind for kind, *_ in self.all if kind not in ("audio", "transcription")]
-
-
-class Call:
+class Call(LiveCall[GeminiLiveProvider, GeminiLiveSimulator]):
     """A provider connected to a simulator."""
 
     def __init__(self, sim: GeminiLiveSimulator, **options: Any) -> None:
-        self.sim = sim
-        self.clock = ManualClock()
-        self.provider = GeminiLiveProvider(**{**sim.settings, "clock": self.clock, **options})
-        self.heard = Heard(self.provider)
-        self.session = RealtimeSession("s-1", "room", "pat", "live")
-
-    async def connect(self, **settings: Any) -> None:
-        """Connect the session."""
-        await self.provider.connect(self.session, **settings)
-
-    async def speak(self, milliseconds: int = 400) -> None:
-        """Say something, then be quiet for a second."""
-        await self.provider.send_audio(self.session, tone(milliseconds, rate=RATE))
-        await self.provider.send_audio(self.session, QUIET)
+        super().__init__(GeminiLiveProvider, sim, **options)
 
     async def answered(self, count: int = 1) -> None:
         """Wait until the model has answered so often."""

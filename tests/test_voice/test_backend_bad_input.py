@@ -219,17 +219,6 @@ class TestClients:
             gate.set()
             await until(lambda: len(late) == 6)
 
-    async def test_half_samples(self) -> None:
-        """Odd byte counts shift no later sample; the last half is dropped with the call."""
-        async with called("websocket") as call:
-            sound = tone(440, 100)
-            for start in range(0, len(sound), 101):
-                await call.client.send(sound[start : start + 101])
-            await call.client.send(b"\1")
-            await until(lambda: sum(len(each.data) for each in call.heard) == len(sound))
-            assert b"".join(each.data for each in call.heard) == sound
-            assert all(len(each.data) % 2 == 0 for each in call.heard)
-
 
 class TestAudio:
     """What our side sends."""

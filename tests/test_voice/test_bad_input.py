@@ -11,8 +11,10 @@ last answer, late answers, endless utterances    ``TestNonsense`` and what follo
 Deepgram: rates, odd and compressed audio        ``test_deepgram``, ``test_deepgram_live``
 ElevenLabs: no base64, no handshake, no audio,   ``test_elevenlabs_live``, ``test_elevenlabs``
 stalling audio, torn samples
-backends: unknown codec, wrong rate, torn        ``test_backend_websocket``,
-samples, malformed messages, endless audio       ``test_backend_twilio``
+backends: nonsense, floods, torn samples,        ``test_backend_bad_input``, with one set of
+audio of every wrong kind, endless both ways     tests for all that speak over a WebSocket
+backends: a start that asks for what cannot be   ``test_backend_websocket``,
+                                                 ``test_backend_twilio``
 ===============================================  =============================================
 """
 

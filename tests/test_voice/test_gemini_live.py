@@ -11,8 +11,9 @@ from roomkit.exceptions import InvalidInputError, ProviderError
 from roomkit.providers.gemini.realtime import DEFAULT_LIVE_MODEL, GeminiLiveProvider
 from roomkit.simulators.gemini_live import GeminiLiveSimulator, LiveTurn, tone
 from roomkit.voice.realtime import RealtimeSessionState
-from tests.test_voice._gemini_live import QUIET, RATE, TOOL, Call, calling, knows
+from tests.test_voice._gemini_live import TOOL, Call, calling, knows
 from tests.test_voice._realtime import until
+from tests.test_voice._realtime_calls import QUIET, RATE
 
 
 class TestSettings:
@@ -149,20 +150,6 @@ class TestSettings:
             assert call.session.state is RealtimeSessionState.ENDED
             assert call.heard.all == []
             await sim.connected(0)
-
-    @pytest.mark.parametrize(
-        ("status", "retryable"), [(401, False), (404, False), (429, True), (503, True)]
-    )
-    async def test_a_refused_handshake(self, status: int, retryable: bool) -> None:
-        """The status is told, and whether trying again may help; never the key."""
-        async with GeminiLiveSimulator() as sim:
-            sim.refuse(status)
-            call = Call(sim)
-            with pytest.raises(ProviderError, match=str(status)) as caught:
-                await call.connect()
-            assert caught.value.retryable is retryable
-            assert caught.value.status_code == status
-            assert "sim-gemini-key" not in str(caught.value)
 
     async def test_a_wrong_key_is_refused(self) -> None:
         """The simulator knows one key only; the given one is not repeated."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.simulators.gemini_live import LiveTurn, tone
 from roomkit.voice.realtime import RealtimeSessionState
-from tests.test_voice._gemini_live import QUIET, RATE, Call, calling
+from tests.test_voice._gemini_live import Call, calling
 from tests.test_voice._realtime import until
+from tests.test_voice._realtime_calls import QUIET, RATE
 
 if TYPE_CHECKING:
     import pytest

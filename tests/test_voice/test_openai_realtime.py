@@ -2,82 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from roomkit._clock import ManualClock
 from roomkit.exceptions import InvalidInputError, ProviderError
 from roomkit.providers.openai.realtime import DEFAULT_REALTIME_MODEL, OpenAIRealtimeProvider
 from roomkit.simulators.openai_realtime import OpenAIRealtimeSimulator, RealtimeTurn, tone
 from roomkit.voice.realtime import RealtimeSession, RealtimeSessionState
 from tests.test_voice._realtime import until
+from tests.test_voice._realtime_calls import QUIET, LiveCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-QUIET = bytes(16000 * 2)
 
-
-class Heard:
-    """Everything a provider tells, by kind, in order."""
-
-    def __init__(self, provider: OpenAIRealtimeProvider) -> None:
-        self.all: list[tuple[Any, ...]] = []
-        for kind in (
-            "audio",
-            "transcription",
-            "speech_start",
-            "speech_end",
-            "tool_call",
-            "response_start",
-            "response_end",
-            "error",
-        ):
-            getattr(provider, f"on_{kind}")(self._note(kind))
-
-    def _note(self, kind: str) -> Any:
-        def note(session: RealtimeSession, *values: Any) -> None:
-            self.all.append((kind, *values))
-
-        return note
-
-    def of(self, kind: str) -> list[tuple[Any, ...]]:
-        """Return what was told of one kind, without the kind."""
-        return [values for told, *values in self.all if told == kind]
-
-    @property
-    def audio(self) -> bytes:
-        """All audio together."""
-        return b"".join(values[0] for values in self.of("audio"))
-
-    @property
-    def finals(self) -> list[tuple[str, str]]:
-        """Final transcripts: role and text."""
-        return [(role, text) for text, role, final in self.of("transcription") if final]
-
-
-class Call:
+class Call(LiveCall[OpenAIRealtimeProvider, OpenAIRealtimeSimulator]):
     """A provider connected to a simulator."""
 
     def __init__(self, sim: OpenAIRealtimeSimulator, **options: Any) -> None:
-        self.sim = sim
-        self.clock = ManualClock()
-        self.provider = OpenAIRealtimeProvider(**sim.settings, clock=self.clock, **options)
-        self.heard = Heard(self.provider)
-        self.session = RealtimeSession("s-1", "room", "pat", "live")
-
-    async def connect(self, **settings: Any) -> None:
-        """Connect the session."""
-        await self.provider.connect(self.session, **settings)
-
-    async def speak(self, milliseconds: int = 400) -> None:
-        """Say something, then be quiet for a second."""
-        await self.provider.send_audio(self.session, tone(milliseconds, rate=16000))
-        await self.provider.send_audio(self.session, QUIET)
+        super().__init__(OpenAIRealtimeProvider, sim, **options)
 
 
 @asynccontextmanager
@@ -147,20 +93,6 @@ class TestSettings:
             assert call.session.state is RealtimeSessionState.ENDED
             assert call.heard.all == []
             await sim.connected(0)
-
-    @pytest.mark.parametrize(
-        ("status", "retryable"), [(401, False), (404, False), (429, True), (503, True)]
-    )
-    async def test_a_refused_handshake(self, status: int, retryable: bool) -> None:
-        """The status is told, and whether trying again may help; never the key."""
-        async with OpenAIRealtimeSimulator() as sim:
-            sim.refuse(status)
-            call = Call(sim)
-            with pytest.raises(ProviderError, match=str(status)) as caught:
-                await call.connect()
-            assert caught.value.retryable is retryable
-            assert caught.value.status_code == status
-            assert "sk-simulated" not in str(caught.value)
 
     async def test_a_wrong_key_is_refused(self) -> None:
         """The simulator knows one key only."""
@@ -306,15 +238,15 @@ class TestConversation:
             call.sim.answers(RealtimeTurn(fails="server_overloaded"))
             await call.provider.inject_text(call.session, "hello")
             await until(lambda: call.heard.of("error"))
-            assert call.heard.of("error") == [["server_overloaded", "it failed"]]
-            assert call.heard.of("response_end") == [[]]
+            assert call.heard.of("error") == [("server_overloaded", "it failed")]
+            assert call.heard.of("response_end") == [()]
 
     async def test_an_error_of_the_server_is_told(self) -> None:
         """With its code, or ``unknown``."""
         async with calling() as call:
             await call.sim.emit({"type": "error", "error": {"message": "odd"}})
             await until(lambda: call.heard.of("error"))
-            assert call.heard.of("error") == [["unknown", "odd"]]
+            assert call.heard.of("error") == [("unknown", "odd")]
 
     @pytest.mark.parametrize(
         "event",
@@ -443,8 +375,8 @@ class TestTools:
             await call.sim.emit({**done, "arguments": "[1]"})
             await until(lambda: len(call.heard.of("tool_call")) == 2)
             assert call.heard.of("tool_call") == [
-                ["c", "weather", {"raw": "not json"}],
-                ["c", "weather", {"raw": "[1]"}],
+                ("c", "weather", {"raw": "not json"}),
+                ("c", "weather", {"raw": "[1]"}),
             ]
 
 
@@ -489,7 +421,7 @@ class TestLostLinks:
             await until(lambda: call.heard.audio)
             call.sim.cut()
             await until(lambda: call.clock.sleepers)
-            assert call.heard.of("response_end") == [[]]
+            assert call.heard.of("response_end") == [()]
             await call.clock.advance(0.5)
             await until(lambda: call.heard.finals)
             assert call.heard.finals == [("assistant", "Here I am again.")]
@@ -603,29 +535,3 @@ class TestLostLinks:
             call.sim.cut()
             await until(lambda: call.heard.of("error"))
             assert call.session.state is RealtimeSessionState.ENDED
-
-    async def test_our_own_disconnect_tells_nobody(self) -> None:
-        """Neither at once nor later, also while the link is down."""
-        async with calling() as call:
-            call.sim.cut()
-            await until(lambda: call.clock.sleepers)
-            await call.provider.disconnect(call.session)
-            await call.provider.disconnect(call.session)
-            await call.clock.advance(10)
-            assert call.heard.all == []
-            assert call.session.state is RealtimeSessionState.ENDED
-            await call.sim.connected(0)
-
-    async def test_a_callback_may_disconnect(self) -> None:
-        """Nothing waits for itself."""
-        async with calling() as call:
-            ended = asyncio.Event()
-
-            async def hang_up(session: RealtimeSession) -> None:
-                await call.provider.disconnect(session)
-                ended.set()
-
-            call.provider.on_speech_end(hang_up)
-            await call.speak()
-            await asyncio.wait_for(ended.wait(), 5)
-            await call.sim.connected(0)

@@ -75,24 +75,12 @@ def test_the_table_is_right(place: str) -> None:
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
 
 
-class Driving(Backend):
-    """A backend that also says by itself when somebody speaks, as the older ones do."""
-
-    def on_speech_start(self, callback: Any) -> None:
-        """Register, as the mock does."""
-        super().on_speech_start(callback)
-
-    def on_speech_end(self, callback: Any) -> None:
-        """Register, as the mock does."""
-        super().on_speech_end(callback)
-
-
 class Scene:
     """A kit with a voice channel on a backend that shows what went out."""
 
     def __init__(self, kit: RoomKit, **options: Any) -> None:
         self.kit = kit
-        self.backend: Backend = options.pop("backend", None) or Backend()
+        self.backend = Backend()
         self.ears = Ears(kit)
         self.hooks = HookEars(kit)
         options.setdefault("stt", Writer())
@@ -113,7 +101,7 @@ class TestVoiceChannel:
 
     async def test_the_end_of_speech_is_told_once(self) -> None:
         """Once an utterance, also where the backend reports it as well as the VAD."""
-        async with scene(backend=Driving()) as world:
+        async with scene() as world:
             session = await open_call(world.kit, world.channel)
             for value in (1, 2, 3):
                 for each in utterance(value, 2):

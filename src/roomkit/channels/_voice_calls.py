@@ -17,7 +17,7 @@ from roomkit.voice.base import VoiceSessionState
 from roomkit.voice.pipeline.contract import AudioFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from roomkit.channels._voice_hearing import Hearing
     from roomkit.channels._voice_session import VoiceParts
@@ -29,6 +29,8 @@ MOST_CROSSING = 50
 """Frames of another thread that wait for the event loop."""
 MOST_PAST = 1_000
 """Sessions that have ended whose rooms are known: their recordings still become whole."""
+
+_NOBODY: Mapping[str, Call] = {}
 
 
 @dataclass(eq=False)
@@ -76,6 +78,7 @@ class Calls:
         self.dropped = 0
         self._parts = parts
         self._hearing = hearing
+        self._rooms: dict[str, dict[str, Call]] = {}
         self._guests: dict[str, Call] = {}
         self._past: OrderedDict[str, str] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +93,7 @@ class Calls:
         self._thread = get_ident()
         self._guests.pop(session.id, None)
         call = self.bound[session.id] = self._make(session, room_id, binding)
+        self._rooms.setdefault(room_id, {})[session.id] = call
         if self._loop is not None:
             call.listener.watch_silence()
 
@@ -120,6 +124,10 @@ class Calls:
         """Return a bound call that ends; its room is remembered for a while."""
         call = self.bound.pop(session_id, None)
         if call is not None:
+            mates = self._rooms[call.room_id]
+            del mates[session_id]
+            if not mates:
+                del self._rooms[call.room_id]
             self._past[session_id] = call.room_id
             if len(self._past) > MOST_PAST:
                 self._past.popitem(last=False)
@@ -140,8 +148,8 @@ class Calls:
         # One that keeps no books knows none of its sessions; ours are taken for alive then.
         knows = type(backend).get_session is not VoiceBackend.get_session
         found = []
-        for call in self.bound.values():
-            if call.room_id != room_id or call.session.state is VoiceSessionState.ENDED:
+        for call in self._rooms.get(room_id, _NOBODY).values():
+            if call.session.state is VoiceSessionState.ENDED:
                 continue
             live = backend.get_session(call.session.id) if knows else call.session
             if live is not None and live.state is not VoiceSessionState.ENDED:

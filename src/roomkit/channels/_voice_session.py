@@ -13,7 +13,7 @@ from roomkit._aio import DeadlineExceeded, TaskSet, bounded, cancel_and_wait, sh
 from roomkit.channels._voice_audio_out import metered
 from roomkit.channels._voice_faults import Fault
 from roomkit.channels._voice_hooks import contained
-from roomkit.channels._voice_speech import Meter
+from roomkit.channels._voice_speech import Meter, unheard
 from roomkit.models.enums import HookTrigger
 from roomkit.voice.backends.base import VoiceBackend
 from roomkit.voice.base import VoiceCapability
@@ -214,6 +214,8 @@ class Speaker:
                 await asyncio.wait((task,))
         finally:
             speech.finish(False)
+            # Playback and meter lead to each other: let go, or both stay until a collection.
+            meter.on_text = unheard
             if parts.playing.get(session.id) is state:
                 del parts.playing[session.id]
             if self._current is speech:
@@ -318,8 +320,8 @@ class Speaker:
         if before is not None:
             await contained(before(state, position), "telling of a barge-in", self.session)
         await self._told(state, speech if keep else None, reason, position)
-        for unheard in dropped if keep else ():
-            await self._note(unheard, 0, "")
+        for waiting in dropped if keep else ():
+            await self._note(waiting, 0, "")
 
     async def _told(
         self, state: TTSPlaybackState, speech: Speech | None, reason: CancelReason, position: int

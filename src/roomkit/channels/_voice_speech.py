@@ -42,6 +42,10 @@ class _Span:
     whole: bool = False
 
 
+def unheard(_text: str) -> None:
+    """Do nothing with the text of a playback: nobody wants to know it, or not any more."""
+
+
 class Meter:
     """Counts the audio of one playback as it is handed over.
 
@@ -57,7 +61,7 @@ class Meter:
 
     def __init__(self, clock: Clock, played: Callable[[], Any] | None = None) -> None:
         self.sent_ms: float = 0.0
-        self.on_text: Callable[[str], None] = lambda text: None
+        self.on_text: Callable[[str], None] = unheard
         self._clock = clock
         self._played = played
         self._began: float | None = None

@@ -35,6 +35,9 @@ class Channel(ABC):
         channel_id: Unique within a kit.
 
     Attributes:
+        channel_type: What it speaks.
+        category: Whether it carries messages or answers by itself.
+        direction: Which way messages go, seen from the room.
         recipient_key: The binding metadata key that holds the recipient's address, for
             channels that need one; it also tells the default router whose room a binding is.
         shows_deltas: Whether ``deliver_delta`` shows pieces of an answer still being made.

@@ -23,7 +23,7 @@ class HookOpsMixin(HelpersMixin):
 
     def hook[F: AnyHook](
         self,
-        trigger: HookTrigger,
+        trigger: HookTrigger | str,
         execution: HookExecution = HookExecution.SYNC,
         priority: int = 0,
         name: str = "",
@@ -40,7 +40,7 @@ class HookOpsMixin(HelpersMixin):
         room's lock, so keep it short. An ASYNC hook watches: ``async (event, context)``.
 
         Args:
-            trigger: When it runs.
+            trigger: When it runs; a text with a dot names a trigger of your own.
             execution: Gate or observer; a wrong one for the trigger is logged.
             priority: Lower runs first.
             name: For ``blocked_by`` and logs; default: the function's name.
@@ -76,7 +76,7 @@ class HookOpsMixin(HelpersMixin):
     def add_room_hook(
         self,
         room_id: str,
-        trigger: HookTrigger,
+        trigger: HookTrigger | str,
         execution: HookExecution,
         fn: AnyHook,
         priority: int = 0,

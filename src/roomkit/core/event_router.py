@@ -119,7 +119,18 @@ def depth_observation(event: RoomEvent, cause: RoomEvent, limit: int) -> Observa
 
 @dataclass
 class BroadcastResult:
-    """What a broadcast did, merged in binding order."""
+    """What a broadcast did, merged in binding order.
+
+    Attributes:
+        outputs: What each target's ``on_event`` gave, by channel id; empty where it did not react.
+        delivery_outputs: What each ``deliver`` gave, by channel id.
+        reentry_events: Answers that go the same way as any message now.
+        tasks: What the targets left to be done.
+        observations: What the targets noticed, and what the depth limit stopped.
+        metadata_updates: What the targets want in the room's metadata.
+        blocked_events: Answers stopped by the depth limit.
+        errors: Why a target failed, by channel id.
+    """
 
     outputs: dict[str, ChannelOutput] = field(default_factory=dict)
     delivery_outputs: dict[str, ChannelOutput] = field(default_factory=dict)

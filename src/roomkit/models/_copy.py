@@ -54,13 +54,52 @@ def built[M: BaseModel](cls: type[M], fields: dict[str, Any]) -> M:
 
 
 class Shared:
-    """Mixin of an instance that many callers share: it refuses to be changed."""
+    """Mixin of an instance that many callers share: it refuses to be changed.
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise TypeError(
-            f"this {type(self).__name__} is shared by all callers and cannot be changed; "
-            "build your own"
-        )
+    The class that mixes it in stands right before the model's own. The instance equals one of
+    that model with the same values, and a copy of it is one.
+    """
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise TypeError(
+                f"this {type(self).__name__} is shared by all callers and cannot be changed; "
+                "build your own"
+            )
+
+        def __eq__(self, other: object) -> bool:
+            if not isinstance(other, type(self).__bases__[1]):
+                return NotImplemented
+            return self.__dict__ == other.__dict__
+
+        __hash__ = None
+
+        def __copy__(self) -> Any:
+            fields = {name: _plain(value) for name, value in self.__dict__.items()}
+            return built(type(self).__bases__[1], fields)
+
+        def __deepcopy__(self, memo: Any = None) -> Any:
+            return self.__copy__()
+
+
+def _plain(value: Any) -> Any:
+    """Return an empty container of one's own for a shared one."""
+    if isinstance(value, SharedList):
+        return []
+    return {} if isinstance(value, SharedDict) else value
+
+
+class SharedList(list[Any]):
+    """An empty list that many callers share: it refuses to be filled."""
+
+    if not TYPE_CHECKING:
+
+        def _refuse(self, *_args: Any, **_values: Any) -> None:
+            raise TypeError("this list is shared by all callers and cannot be changed")
+
+        __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+        append = extend = insert = remove = pop = clear = sort = reverse = _refuse
 
 
 class SharedDict(dict[str, Any]):

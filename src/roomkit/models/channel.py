@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from roomkit.models._copy import Shared, SharedDict, built, changed
+from roomkit.models._copy import Shared, SharedDict, SharedList, built, changed
 from roomkit.models.enums import (
     Access,
     ChannelCategory,
@@ -27,6 +27,11 @@ class RateLimit(BaseModel, defer_build=True):
     """How fast a channel may send; every window given is enforced.
 
     Rates below one a second work: ``max_per_hour=30`` is one every two minutes.
+
+    Attributes:
+        max_per_second: Messages a second; None for no such window.
+        max_per_minute: Messages a minute; None for no such window.
+        max_per_hour: Messages an hour; None for no such window.
     """
 
     max_per_second: float | None = Field(default=None, gt=0.0)
@@ -59,7 +64,35 @@ class RetryPolicy(BaseModel, defer_build=True):
 
 
 class ChannelCapabilities(BaseModel, defer_build=True):
-    """What a channel can carry as it is; the rest is transcoded for it."""
+    """What a channel can carry as it is; the rest is transcoded for it.
+
+    Attributes:
+        media_types: The kinds of content it carries as they are.
+        max_length: The most characters of a text; None for no limit.
+        supports_threading: Whether an answer can be tied to a thread.
+        supports_reactions: Whether it shows reactions.
+        supports_edit: Whether a sent message can be changed.
+        supports_delete: Whether a sent message can be taken back.
+        supports_read_receipts: Whether it reports what was read.
+        supports_typing: Whether it shows that somebody writes.
+        supports_templates: Whether it sends texts a vendor has approved.
+        supports_rich_text: Whether it formats text.
+        supports_buttons: Whether it shows buttons.
+        max_buttons: The most buttons of a message; None for no limit.
+        supports_cards: Whether it shows cards.
+        supports_quick_replies: Whether it shows suggested answers.
+        supports_media: Whether it carries files.
+        supported_media_types: MIME types of files it takes; empty for any.
+        max_media_size_bytes: The largest file in bytes; None for no limit.
+        supports_audio: Whether it carries recordings.
+        max_audio_duration_seconds: The longest recording in seconds; None for no limit.
+        supported_audio_formats: MIME types or names of the formats of recordings; empty for any.
+        supports_video: Whether it carries films.
+        max_video_duration_seconds: The longest film in seconds; None for no limit.
+        supported_video_formats: MIME types of films; empty for any.
+        delivery_mode: Which of a room's events it is sent.
+        custom: Whatever else a channel of yours wants to say about itself.
+    """
 
     media_types: list[ChannelMediaType] = Field(default_factory=lambda: [ChannelMediaType.TEXT])
     max_length: int | None = Field(default=None, gt=0)
@@ -212,8 +245,8 @@ class _EmptyOutput(Shared, ChannelOutput):
 
 _EMPTY = _EmptyOutput.model_construct(
     responded=False,
-    response_events=(),
-    tasks=(),
-    observations=(),
+    response_events=SharedList(),
+    tasks=SharedList(),
+    observations=SharedList(),
     metadata_updates=SharedDict(),
 )

@@ -82,7 +82,14 @@ class MediaContent(BaseModel, defer_build=True):
 
 
 class LocationContent(BaseModel, defer_build=True):
-    """A place on the map, in degrees of WGS 84."""
+    """A place on the map, in degrees of WGS 84.
+
+    Attributes:
+        latitude: From -90 to 90.
+        longitude: From -180 to 180.
+        label: What is there.
+        address: Where that is, in words.
+    """
 
     type: Literal["location"] = "location"
     latitude: float = Field(ge=-90.0, le=90.0)
@@ -114,7 +121,14 @@ class AudioContent(BaseModel, defer_build=True):
 
 
 class VideoContent(BaseModel, defer_build=True):
-    """A film. Its URLs are ``http://`` or ``https://``; data URLs are refused."""
+    """A film. Its URLs are ``http://`` or ``https://``; data URLs are refused.
+
+    Attributes:
+        url: Where it is.
+        mime_type: Its encoding.
+        duration_seconds: Its length, when known.
+        thumbnail_url: A picture of it.
+    """
 
     type: Literal["video"] = "video"
     url: str
@@ -149,7 +163,14 @@ class SystemContent(BaseModel, defer_build=True):
 
 
 class TemplateContent(BaseModel, defer_build=True):
-    """A message template approved by a vendor, with its parameters and a text to fall back on."""
+    """A message template approved by a vendor, with its parameters and a text to fall back on.
+
+    Attributes:
+        template_id: The vendor's name of the template.
+        language: The language it is sent in, as the vendor spells it.
+        parameters: What goes into the gaps.
+        body: What channels without templates show instead.
+    """
 
     type: Literal["template"] = "template"
     template_id: str
@@ -160,6 +181,9 @@ class TemplateContent(BaseModel, defer_build=True):
 
 class CompositeContent(BaseModel, defer_build=True):
     """Several contents in one event, nested at most five levels deep.
+
+    Attributes:
+        parts: The contents, in their order.
 
     Raises:
         ValidationError: No parts, or deeper nesting.
@@ -195,7 +219,13 @@ class EditContent(BaseModel, defer_build=True):
 
 
 class DeleteContent(BaseModel, defer_build=True):
-    """The withdrawal of an earlier event."""
+    """The withdrawal of an earlier event.
+
+    Attributes:
+        target_event_id: The event to take back.
+        delete_type: Who takes it back; SENDER must be the author.
+        reason: Why, for people.
+    """
 
     type: Literal["delete"] = "delete"
     target_event_id: str

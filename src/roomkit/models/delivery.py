@@ -95,7 +95,14 @@ class AcceptResult(BaseModel, defer_build=True):
 
 
 class DeliveryResult(BaseModel, defer_build=True):
-    """What became of the delivery to one channel."""
+    """What became of the delivery to one channel.
+
+    Attributes:
+        channel_id: The channel.
+        success: Whether it took the event.
+        provider_result: What the provider answered, where there is one.
+        error: Why it failed.
+    """
 
     channel_id: str
     success: bool
@@ -110,6 +117,12 @@ class DeliveryStatus(BaseModel, defer_build=True):
         provider: The vendor.
         message_id: The vendor's id of the message.
         status: Such as ``sent``, ``delivered``, ``read`` or ``failed``.
+        recipient: Who the message was sent to.
+        sender: Who it was sent as.
+        error_code: The vendor's code of what went wrong.
+        error_message: The vendor's words about what went wrong.
+        timestamp: When, as the vendor writes it.
+        raw: What the vendor sent.
     """
 
     provider: str

@@ -57,7 +57,14 @@ def utc_now() -> datetime:
 
 
 class ChannelData(BaseModel, defer_build=True):
-    """What a channel wants to remember about an event."""
+    """What a channel wants to remember about an event.
+
+    Attributes:
+        provider: The vendor.
+        external_id: The vendor's id of the message.
+        thread_id: The thread it belongs to, on the channel's side.
+        extra: Whatever else the channel needs again.
+    """
 
     provider: str | None = None
     external_id: str | None = None

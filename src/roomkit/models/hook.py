@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self
 from pydantic import BaseModel, Field, SkipValidation, model_validator
 from typing_extensions import TypeVar
 
-from roomkit.models._copy import Shared, SharedDict, changed
+from roomkit.models._copy import Shared, SharedDict, SharedList, changed
 from roomkit.models.enums import HookExecution, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.task import Observation, Task
@@ -41,6 +41,15 @@ class HookResult(BaseModel, Generic[PayloadT], defer_build=True):
 
     Build one with ``allow``, ``block`` or ``modify``. For most triggers the payload is the
     RoomEvent; voice gates write ``HookResult[str]``.
+
+    Attributes:
+        action: ``allow``, ``block`` or ``modify``.
+        event: With ``modify``, the payload that takes the place of the given one.
+        reason: With ``block``, why.
+        injected_events: Events stored after this one and delivered to the channels they name.
+        tasks: What is to be done about it.
+        observations: What was noticed.
+        metadata: For whoever asked the gates; later gates win.
 
     Raises:
         ValidationError: ``modify`` without an event, ``block`` without a reason.
@@ -96,7 +105,11 @@ class _AllowResult(Shared, HookResult):
 
 
 _ALLOW = _AllowResult.model_construct(
-    action="allow", injected_events=(), tasks=(), observations=(), metadata=SharedDict()
+    action="allow",
+    injected_events=SharedList(),
+    tasks=SharedList(),
+    observations=SharedList(),
+    metadata=SharedDict(),
 )
 
 
@@ -120,7 +133,7 @@ _ASYNC = frozenset({HookExecution.ASYNC})
 _BOTH = _SYNC | _ASYNC
 _T = HookTrigger
 
-HOOK_SPECS: Mapping[HookTrigger, HookSpec] = MappingProxyType(
+HOOK_SPECS: Mapping[str, HookSpec] = MappingProxyType(
     {
         _T.BEFORE_BROADCAST: HookSpec("event", _SYNC, "before an event is stored"),
         _T.AFTER_BROADCAST: HookSpec("event", _ASYNC, "after it and all answers were delivered"),

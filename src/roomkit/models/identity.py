@@ -12,7 +12,19 @@ from roomkit.models.hook import InjectedEvent
 
 
 class Identity(BaseModel, defer_build=True):
-    """A person known across rooms and channels."""
+    """A person known across rooms and channels.
+
+    Attributes:
+        id: Unique.
+        organization_id: Whose customer they are, where that matters.
+        display_name: What to call them.
+        email: Their mail address.
+        phone: Their telephone number.
+        channel_addresses: Their addresses, by type of channel.
+        external_id: Their id in a system of yours.
+        external_ids: The same for several systems, by name.
+        metadata: Anything JSON can carry.
+    """
 
     id: str
     organization_id: str | None = None
@@ -26,7 +38,17 @@ class Identity(BaseModel, defer_build=True):
 
 
 class IdentityResult(BaseModel, defer_build=True):
-    """What an IdentityResolver found out about a sender."""
+    """What an IdentityResolver found out about a sender.
+
+    Attributes:
+        status: How sure it is.
+        identity: Who it is, when IDENTIFIED.
+        candidates: Who it may be, when AMBIGUOUS.
+        address: The address that was looked up.
+        channel_type: The type of channel the address is of.
+        challenge_type: How to ask the sender, such as by a code.
+        message: What to ask them.
+    """
 
     status: IdentificationStatus
     identity: Identity | None = None
@@ -46,7 +68,18 @@ class IdentityResult(BaseModel, defer_build=True):
 
 
 class IdentityHookResult(BaseModel, defer_build=True):
-    """What an identity hook decides about an unclear sender."""
+    """What an identity hook decides about an unclear sender.
+
+    Attributes:
+        status: What was decided: IDENTIFIED, PENDING, CHALLENGE_SENT or REJECTED.
+        identity: Who it is, when IDENTIFIED.
+        display_name: What to call them while that is open.
+        candidates: Who it may be, when PENDING.
+        inject: With CHALLENGE_SENT, what to say to the sender.
+        reason: Why they were refused.
+        challenge_type: How they were asked.
+        message: What they were asked.
+    """
 
     status: IdentificationStatus
     identity: Identity | None = None

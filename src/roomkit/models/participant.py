@@ -16,7 +16,25 @@ if TYPE_CHECKING:
 
 
 class Participant(BaseModel, defer_build=True):
-    """Somebody in one room; ``identity_id`` says who they are across rooms."""
+    """Somebody in one room; ``identity_id`` says who they are across rooms.
+
+    Attributes:
+        id: Unique in the room; often the address they write from.
+        room_id: The room.
+        channel_id: The channel they first came by.
+        display_name: What to call them.
+        role: What they are in the room.
+        status: Whether they are still there.
+        identification: How sure it is who they are.
+        identity_id: Who they are across rooms, when known.
+        candidates: Ids of the identities they may be, when that is open.
+        connected_via: The channels they have come by.
+        external_id: Their id in a system of yours.
+        resolved_at: Since when it is known who they are.
+        resolved_by: Who or what found out.
+        joined_at: Since when they take part.
+        metadata: Anything JSON can carry.
+    """
 
     id: str
     room_id: str

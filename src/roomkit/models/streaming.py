@@ -33,6 +33,9 @@ class StreamEnd:
     """No more pieces come.
 
     Attributes:
+        room_id: The room.
+        channel_id: Who was answering.
+        stream_id: The answer.
         event_id: The stored event, or None when the answer failed or was taken back.
         retracted: A gate refused the whole: what was shown must be taken away.
     """

@@ -13,7 +13,18 @@ from roomkit.models.event import utc_now
 
 
 class Task(BaseModel, defer_build=True):
-    """Work somebody should do."""
+    """Work somebody should do.
+
+    Attributes:
+        id: Unique.
+        room_id: The room it came up in.
+        title: What to do, in a line.
+        description: What to do, at length.
+        assigned_to: Who should do it.
+        status: How far it has come.
+        created_at: When it came up.
+        metadata: Anything JSON can carry.
+    """
 
     id: str
     room_id: str
@@ -33,10 +44,14 @@ class Observation(BaseModel, defer_build=True):
     """Something an intelligence noticed.
 
     Attributes:
+        id: Unique.
+        room_id: The room.
         channel_id: Who noticed it.
         content: What it noticed.
         category: Its kind.
         confidence: From 0.0 to 1.0.
+        created_at: When it was noticed.
+        metadata: Anything JSON can carry.
     """
 
     id: str

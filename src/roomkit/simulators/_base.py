@@ -164,7 +164,13 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class WebhookAnswer:
-    """What the endpoint answered to a webhook of ours."""
+    """What the endpoint answered to a webhook of ours.
+
+    Attributes:
+        status: The HTTP status.
+        body: What came with it.
+        headers: The headers.
+    """
 
     status: int
     body: bytes

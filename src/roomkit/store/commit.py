@@ -180,7 +180,13 @@ class CommitResult:
 
 @dataclass(frozen=True, slots=True)
 class RoomClaim:
-    """Who a new room is opened for: one open room a claim, over every process."""
+    """Who a new room is opened for: one open room a claim, over every process.
+
+    Attributes:
+        organization_id: Whose customer the sender is, where that matters.
+        channel_id: The channel they write to.
+        sender_id: Their address.
+    """
 
     organization_id: str | None
     channel_id: str
@@ -189,7 +195,12 @@ class RoomClaim:
 
 @dataclass(frozen=True, slots=True)
 class OpenedRoom:
-    """What ``open_room`` gave: the room, and whether this call made it."""
+    """What ``open_room`` gave: the room, and whether this call made it.
+
+    Attributes:
+        room_id: The room.
+        created: Whether this call made it.
+    """
 
     room_id: str
     created: bool

@@ -29,7 +29,13 @@ binding, context), plain or async, that gives one of these; None: nothing to say
 
 
 class Delivered(NamedTuple):
-    """One call of ``deliver`` or ``on_event``."""
+    """One call of ``deliver`` or ``on_event``.
+
+    Attributes:
+        event: What was delivered.
+        binding: To whom.
+        context: The room as it was.
+    """
 
     event: RoomEvent
     binding: ChannelBinding

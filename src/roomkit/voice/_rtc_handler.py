@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit._lazy import require
 from roomkit.exceptions import InvalidInputError
-from roomkit.voice._rtc_peer import SOCKET_FRAME_MS, Peer, Track
+from roomkit.voice._rtc_peer import SOCKET_FRAME_MS, Peer, Track, close_line
+from roomkit.voice.audio.pcm import MAX_RATE, MIN_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("roomkit.voice.fastrtc")
 
-MIN_RATE = 8000
-MAX_RATE = 48000
 MAX_ID = 256
 """Characters of the longest name a client may give itself."""
 MAX_FRAME_SECONDS = 2
@@ -147,13 +146,8 @@ class Mount:
         peer.refused = True
         peer.track.close()
         line = peer.websocket if peer.websocket is not None else self.stream.pcs.get(peer.id)
-        if line is None:
-            return
-        try:
-            async with asyncio.timeout(self._timeout):
-                await line.close()
-        except Exception as exc:  # noqa: BLE001 - it is gone, which is what was wanted
-            logger.debug("closing a client failed: %s", type(exc).__name__)
+        if line is not None:
+            await close_line(line, self._timeout)
 
 
 class _Handler:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from typing import TYPE_CHECKING, Any
 
 from roomkit._aio import cancel_and_wait
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from roomkit._clock import Clock
+
+logger = logging.getLogger("roomkit.voice.fastrtc")
 
 FRAME_MS = 20
 """Milliseconds of one piece of audio."""
@@ -199,6 +202,15 @@ class Peer:
         """Drop what it has not heard, here and in FastRTC."""
         self.track.cancel()
         self.clear_queue()
+
+
+async def close_line(line: Any, seconds: float) -> None:
+    """Close a client's socket or connection; one that fails or takes longer is gone anyway."""
+    try:
+        async with asyncio.timeout(seconds):
+            await line.close()
+    except Exception as exc:  # noqa: BLE001 - it is gone, which is what was wanted
+        logger.debug("closing a client failed: %s", type(exc).__name__)
 
 
 def pcm16_of(audio: Any) -> bytes:

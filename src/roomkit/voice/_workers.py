@@ -27,7 +27,7 @@ logger = logging.getLogger("roomkit.voice")
 MOST_WAITING = 64
 """Jobs that may wait for one model, the running one included; more are refused."""
 
-LOAD_SECONDS = 120.0
+_LOAD_SECONDS = 120.0
 _END_SECONDS = 10.0
 _LONGEST_REASON = 300
 
@@ -81,7 +81,7 @@ class ModelWorker[M]:
             ProviderError: It took too long, or the provider is closed.
         """
         if self._model is None or self._closed:
-            await self._run(lambda stop: self._loaded(), LOAD_SECONDS)
+            await self._run(lambda stop: self._loaded(), _LOAD_SECONDS)
 
     async def run[T](self, job: Callable[[M, Stop], T], seconds: float) -> T:
         """Return what a job gives that gets the model and may be told to stop.
@@ -258,6 +258,31 @@ class ModelWorker[M]:
 
     def _is_closed(self) -> ProviderError:
         return ProviderError(f"{self._name} is closed; make a new one", provider=self._name)
+
+
+class LocalModel[M]:
+    """What recognisers and synthesisers on this machine share: a model behind a worker.
+
+    A provider sets ``_worker`` in its constructor.
+    """
+
+    _worker: ModelWorker[M]
+
+    async def warmup(self) -> None:
+        """Load the model; the first call need not wait for it then. Again does nothing.
+
+        Raises:
+            ConfigurationError: It cannot be loaded; the text names the file.
+            ProviderError: It took too long, or the provider is closed.
+        """
+        await self._worker.load()
+
+    async def close(self) -> None:
+        """Stop what runs, let the model go and end its thread. Idempotent.
+
+        Whoever waits for a result gets a ProviderError, as does every later call.
+        """
+        await self._worker.close()
 
 
 def require_file(user: str, field: str, path: str | Path, *, folder: bool = False) -> str:

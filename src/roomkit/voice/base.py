@@ -30,6 +30,7 @@ class VoiceCapability(Flag):
     """What a backend can do by itself."""
 
     NONE = 0
+    """Only audio, both ways."""
     INTERRUPTION = 1
     """``cancel_audio`` stops the sound."""
     BARGE_IN = 2

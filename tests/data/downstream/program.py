@@ -1,6 +1,6 @@
 """A program as a user types it: the kit, hooks of every kind, results, durable work.
 
-Never run: `scripts/typed.sh` has it checked by mypy --strict and by pyright against an installed
+Never run: `scripts/typed.py` has it checked by mypy --strict and by pyright against an installed
 wheel. `assert_type` fixes what a call is known to give.
 """
 

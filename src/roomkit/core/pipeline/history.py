@@ -44,15 +44,19 @@ async def history_for(
         earlier = await answered(
             store.list_events(event.room_id, offset=offset, limit=RECENT_EVENTS)
         )
+    before = len(earlier)
+    while before and earlier[before - 1].index >= index:
+        before -= 1
     # Spelled out for the common event: one call an event would be most of the price.
     past = [
         known
-        for known in earlier
-        if known.index < index
-        and (
-            (known.visibility == "all" and known.status is _DELIVERED and not known.metadata)
-            or _readable(known, binding)
+        for known in earlier[:before]
+        if (
+            known.visibility == "all"
+            and known.status is _DELIVERED
+            and known.metadata.get("deleted") is not True
         )
+        or _readable(known, binding)
     ]
     if recent and recent[-1].index > index:
         by_id = {known.id: known for known in (*earlier, *recent)}

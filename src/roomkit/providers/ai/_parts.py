@@ -15,7 +15,11 @@ _LATE = ConfigDict(defer_build=True)
 
 
 class AITextPart(BaseModel):
-    """Text inside a message of several parts."""
+    """Text inside a message of several parts.
+
+    Attributes:
+        text: The text.
+    """
 
     model_config = _LATE
 
@@ -155,7 +159,14 @@ class StreamThinkingDelta(BaseModel):
 
 
 class StreamToolCall(BaseModel):
-    """A complete tool call; see ``AIToolCall``."""
+    """A complete tool call; see ``AIToolCall``.
+
+    Attributes:
+        id: The call, which its result must name.
+        name: The tool.
+        arguments: What to call it with.
+        metadata: The vendor's own marks, to be handed back.
+    """
 
     model_config = _LATE
 

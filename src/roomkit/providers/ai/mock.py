@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit._clock import Clock
 
 type Step = str | AIResponse | Exception | Sequence[StreamEvent | Exception]
+"""One answer of a script: a text, a whole answer, an error to raise, or a stream's events."""
 
 _DEFAULT_RESPONSE = "Hello from AI"
 

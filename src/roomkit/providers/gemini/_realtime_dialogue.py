@@ -106,6 +106,7 @@ class Dialogue:
         # Calls of links that are lost: their results are told in words.
         self._old_calls: dict[str, str] = {}
         self._old_results: list[str] = []
+        self._newest_calls: dict[str, tuple[str, dict[str, Any]]] = {}
         self._made_up = 0
         self._history: deque[_Line] = deque(maxlen=_MOST_REMEMBERED)
         self._journal: deque[Out] = deque()
@@ -190,7 +191,8 @@ class Dialogue:
         if self._answering:
             told.append(("response_end",))
         self._answering = self._speaking = self._cut = self._muted = False
-        self._old_calls.update(self._calls)
+        for call_id, name in self._calls.items():
+            _keep(self._old_calls, call_id, name)
         self._calls.clear()
         self._old_results.clear()
         self.leave_at = None
@@ -368,15 +370,26 @@ class Dialogue:
         for call in calls:
             name = str(getattr(call, "name", None) or "")
             call_id = getattr(call, "id", None) or self._new_id()
-            if len(self._calls) >= _MOST_CALLS:
-                del self._calls[next(iter(self._calls))]
-            self._calls[call_id] = name
-            told.append(("tool_call", call_id, name, dict(getattr(call, "args", None) or {})))
+            made = (name, dict(getattr(call, "args", None) or {}))
+            again = self._newest_calls.get(call_id) == made
+            # Said twice: a tool acts once. A new link that says it wants the result itself.
+            if not again or self._old_calls.pop(call_id, None) is not None:
+                _keep(self._calls, call_id, name)
+            if not again:
+                _keep(self._newest_calls, call_id, made)
+                told.append(("tool_call", call_id, *made))
         return told
 
     def _new_id(self) -> str:
         self._made_up += 1
         return f"call-{self._made_up}"
+
+
+def _keep[T](calls: dict[str, T], call_id: str, value: T) -> None:
+    """Add a call; the oldest make room."""
+    if len(calls) >= _MOST_CALLS and call_id not in calls:
+        del calls[next(iter(calls))]
+    calls[call_id] = value
 
 
 def _size(out: Out) -> int:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 WIDTHS = (1, 2, 3, 4)
 """Bytes a sample that are understood; 8-bit samples are unsigned, as in WAV files."""
 
+MIN_RATE = 8000
+"""Hertz of the slowest audio that is carried live."""
+
+MAX_RATE = 48000
+"""Hertz of the fastest."""
+
 _SWAP = sys.byteorder == "big"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,19 @@ Authenticate = Callable[[VoiceHandshake], "Awaitable[VoiceCaller | None] | Voice
 
 SessionFactory = Callable[[VoiceCaller], Awaitable[VoiceSession | None]]
 """Makes the session of a caller, usually with ``kit.connect_voice``; None: it gets none."""
+
+
+@dataclass(slots=True)
+class Making:
+    """The sessions made for the client that is being let in."""
+
+    sessions: dict[str, VoiceSession] = field(default_factory=dict)
+    # A task the factory started keeps a copy of the variable, maybe for long.
+    over: bool = False
+
+
+making: ContextVar[Making | None] = ContextVar("roomkit_voice_making", default=None)
+"""Who is being let in by the task that asks."""
 
 
 class Door:

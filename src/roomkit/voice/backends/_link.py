@@ -57,6 +57,7 @@ class Link:
         playout: What the client is still to hear.
         tasks: The reader and the writer, ended with the link.
         malformed: Messages that could not be used; the first is logged.
+        fell_silent: Whether ``silence`` has come to its end.
     """
 
     def __init__(
@@ -78,6 +79,9 @@ class Link:
         self.inlet = inlet
         self.tasks: list[asyncio.Task[None]] = []
         self.malformed = 0
+        self.fell_silent = False
+        self._clock = clock
+        self._last_sign = clock.monotonic()
         self._first_ms: float | None = None
         self._samples = 0
         self.playout = Playout(
@@ -98,6 +102,17 @@ class Link:
     async def clear(self) -> None:
         """Have the client drop its playback; see ``Port``."""
         await self.line.send(self.wire.clear())
+
+    def sign(self) -> None:
+        """Note that something came of the client, whatever it is."""
+        self._last_sign = self._clock.monotonic()
+
+    async def silence(self, seconds: float) -> None:
+        """Return when nothing has come of the client for so long."""
+        while (left := self._last_sign + seconds - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)
+        self.fell_silent = True
+        logger.info("nothing is heard of a voice client", extra=ids(session_id=self.session.id))
 
     def hear(self, sound: Sound) -> None:
         """Queue what the client said. Audio without a sample is no audio."""

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from roomkit._logging import ids
-from roomkit.voice.audio.pcm import SampleCarry
+from roomkit.voice.audio.pcm import MAX_RATE, MIN_RATE, SampleCarry
 from roomkit.voice.audio.resample import SincResamplerProvider
 from roomkit.voice.audio_frame import AudioFrame
 from roomkit.voice.base import AudioChunk
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("roomkit.voice.backends")
 
-MIN_RATE = 8000
-MAX_RATE = 48000
 MAX_CHANNELS = 8
 _SLICE_MS = 100
 

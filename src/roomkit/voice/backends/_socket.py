@@ -33,6 +33,8 @@ FORBIDDEN = 4403
 """Close code: let in, but no session for them."""
 START_TIMEOUT = 4408
 """Close code: no ``start`` in time."""
+SILENT = 4409
+"""Close code: nothing was heard of the client for too long."""
 
 
 class ConnectionLost(Exception):

@@ -13,8 +13,7 @@ from typing import Any
 
 from roomkit.exceptions import RoomKitError
 from roomkit.voice.audio.g711 import mulaw_to_pcm16, pcm16_to_mulaw
-from roomkit.voice.audio.pcm import SampleCarry
-from roomkit.voice.backends._shape import MAX_RATE, MIN_RATE
+from roomkit.voice.audio.pcm import MAX_RATE, MIN_RATE, SampleCarry
 
 PCM = "pcm_s16le"
 MULAW = "mulaw"

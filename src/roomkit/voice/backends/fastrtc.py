@@ -24,6 +24,7 @@ from roomkit.voice._rtc_peer import (
     Peer,
     Track,
     clear_message,
+    close_line,
     media_message,
     pcm16_of,
     text_message,
@@ -196,15 +197,10 @@ class FastRTCVoiceBackend(VoiceBackend):
         carried = self._forget(session)
         if carried is None:
             return
-        if websocket is None:
-            if carried.peer is not None:
-                await carried.peer.hang_up()
-            return
-        try:
-            async with asyncio.timeout(self._send_timeout):
-                await websocket.close()
-        except Exception as exc:  # noqa: BLE001 - it is gone, which is what was wanted
-            logger.debug("closing a client failed: %s", type(exc).__name__)
+        if websocket is not None:
+            await close_line(websocket, self._send_timeout)
+        elif carried.peer is not None:
+            await carried.peer.hang_up()
 
     def _forget(self, session: VoiceSession) -> _Carried | None:
         session.state = VoiceSessionState.ENDED

@@ -16,12 +16,12 @@ from roomkit._aio import TaskSet
 from roomkit._clock import SystemClock
 from roomkit._ids import new_id
 from roomkit.exceptions import ConflictError, InvalidInputError
-from roomkit.voice.audio.pcm import mono_pcm16
+from roomkit.voice.audio.pcm import MAX_RATE, MIN_RATE, mono_pcm16
 from roomkit.voice.audio.wav import WavAudio, load_wav, wav_bytes
 from roomkit.voice.audio_frame import AudioFrame
 from roomkit.voice.backends._inlet import QUEUE_FRAMES, Inlet, tell
 from roomkit.voice.backends._saying import Sayings
-from roomkit.voice.backends._shape import MAX_RATE, MIN_RATE, shaped
+from roomkit.voice.backends._shape import shaped
 from roomkit.voice.backends.base import AudioReceivedCallback, VoiceBackend
 from roomkit.voice.base import VoiceCapability, VoiceSession, VoiceSessionState
 

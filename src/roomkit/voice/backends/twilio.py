@@ -193,12 +193,12 @@ class TwilioMediaStream(WebSocketVoiceBackend):
     goes on with the TwiML behind ``<Connect>``.
 
     Args:
-        authenticate: Says whose call it is and which room it speaks in.
         auth_token: The account's auth token, or several: an upgrade request that is not signed
             with one is refused. None lets everybody in who knows the URL.
         public_url: The stream's URL as Twilio knows it, such as ``wss://host/calls``; needed
             with ``auth_token``. It is not taken from the request, which anybody can write.
-        options: As of ``WebSocketVoiceBackend``.
+        options: As of ``WebSocketVoiceBackend``; its ``authenticate`` says whose call it is and
+            which room it speaks in.
 
     Raises:
         InvalidInputError: ``auth_token`` is empty or without ``public_url``, or a bound makes

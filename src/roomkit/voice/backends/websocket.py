@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +18,7 @@ from roomkit._ids import new_id
 from roomkit._logging import ids
 from roomkit.exceptions import ConflictError, InvalidInputError
 from roomkit.voice.backends import _socket as codes
-from roomkit.voice.backends._door import Authenticate, Door, SessionFactory
+from roomkit.voice.backends._door import Authenticate, Door, Making, SessionFactory, making
 from roomkit.voice.backends._inlet import QUEUE_FRAMES, Inlet, tell
 from roomkit.voice.backends._link import Link, VoiceLinkStats
 from roomkit.voice.backends._saying import Sayings
@@ -71,18 +69,6 @@ DTMFCallback = Callable[[VoiceSession, str], Any]
 """``(session, digit)``: a telephone key was pressed. Plain or async."""
 
 
-@dataclass(slots=True)
-class _Making:
-    """The sessions made for the client that is being let in."""
-
-    sessions: dict[str, VoiceSession] = field(default_factory=dict)
-    # A task the factory started keeps a copy of the variable, maybe for long.
-    over: bool = False
-
-
-_making: ContextVar[_Making | None] = ContextVar("roomkit_voice_making", default=None)
-
-
 class WebSocketVoiceBackend(VoiceBackend):
     """Voice sessions over WebSockets.
 
@@ -104,6 +90,8 @@ class WebSocketVoiceBackend(VoiceBackend):
         lead_ms: How far audio may run ahead of what the client has played, at least 200.
         start_timeout: Seconds until a client must have started and been let in.
         send_timeout: Seconds one send may take; then the client is given up.
+        idle_timeout: Seconds after the client's last frame or message when its call ends; None:
+            only the server's pings find out who has vanished.
         clock: Where time comes from.
 
     Raises:
@@ -125,14 +113,16 @@ class WebSocketVoiceBackend(VoiceBackend):
         lead_ms: int = 1000,
         start_timeout: float = 10.0,
         send_timeout: float = 10.0,
+        idle_timeout: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         if min(max_sessions, max_frame_bytes, queue_frames, max_queued_ms) < 1:
             raise InvalidInputError(
                 "max_sessions, max_frame_bytes, queue_frames and max_queued_ms must be at least 1"
             )
-        if lead_ms < 200 or start_timeout <= 0 or send_timeout <= 0:
-            raise InvalidInputError("lead_ms is at least 200; start_ and send_timeout positive")
+        times = (start_timeout, send_timeout, 1.0 if idle_timeout is None else idle_timeout)
+        if lead_ms < 200 or min(times) <= 0:
+            raise InvalidInputError("lead_ms is at least 200; the timeouts are more than 0")
         self._door = Door(
             authenticate,
             session_factory or self._own_session,
@@ -144,6 +134,7 @@ class WebSocketVoiceBackend(VoiceBackend):
         self._max_frame_bytes = max_frame_bytes
         self._queue_frames = queue_frames
         self._send_timeout = send_timeout
+        self._idle_timeout = idle_timeout
         self._playout = {"lead_ms": lead_ms, "max_queued_ms": max_queued_ms}
         self._clock = clock or SystemClock()
         self._sessions: dict[str, VoiceSession] = {}
@@ -218,9 +209,9 @@ class WebSocketVoiceBackend(VoiceBackend):
             metadata=dict(metadata or {}),
         )
         self._sessions[session.id] = session
-        making = _making.get()
-        if making is not None and not making.over:
-            making.sessions[session.id] = session
+        maker = making.get()
+        if maker is not None and not maker.over:
+            maker.sessions[session.id] = session
         return session
 
     async def disconnect(self, session: VoiceSession) -> None:
@@ -383,18 +374,18 @@ class WebSocketVoiceBackend(VoiceBackend):
             return None
         wire = self._wire()
         line = Line(socket, self._send_timeout)
-        making = _Making()
-        token = _making.set(making)
+        maker = Making()
+        token = making.set(maker)
         try:
             session = await self._door.admit(socket, line, wire)
             if isinstance(session, VoiceSession) and self._takes(session):
-                making.sessions.pop(session.id, None)
+                maker.sessions.pop(session.id, None)
                 return self._attach(session, socket, line, wire)
         finally:
-            _making.reset(token)
-            making.over = True
+            making.reset(token)
+            maker.over = True
             # What was made for a client that does not get it, whatever went wrong.
-            for orphan in making.sessions.values():
+            for orphan in maker.sessions.values():
                 await self._end_orphan(orphan)
         await self._shut(socket, session if isinstance(session, int) else codes.FAILED)
         return None
@@ -430,6 +421,8 @@ class WebSocketVoiceBackend(VoiceBackend):
         name = link.session.id
         link.tasks.append(self._tasks.start(self._read(link), name=f"voice_read:{name}"))
         link.tasks.append(self._tasks.start(self._write(link), name=f"voice_write:{name}"))
+        if self._idle_timeout is not None:
+            link.tasks.append(self._tasks.start(link.silence(self._idle_timeout)))
         try:
             await asyncio.wait(link.tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -445,6 +438,7 @@ class WebSocketVoiceBackend(VoiceBackend):
     async def _read(self, link: Link) -> None:
         try:
             while (message := await link.socket.receive()) is not None:
+                link.sign()
                 if len(message) > self._max_frame_bytes:
                     link.refuse("too_big")
                     await self._shut(link.socket, codes.TOO_BIG)
@@ -493,6 +487,6 @@ class WebSocketVoiceBackend(VoiceBackend):
             return  # who ended it says good-bye, with the code that is right
         self._forget(session)
         try:
-            await self._shut(link.socket, 1000)
+            await self._shut(link.socket, codes.SILENT if link.fell_silent else 1000)
         finally:
             await tell(self._ended_callbacks, session, quiet=False)

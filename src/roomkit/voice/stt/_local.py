@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from roomkit._aio import cancel_and_wait
 from roomkit.exceptions import ConfigurationError, InvalidInputError
 from roomkit.voice._data_url import read_data_url
+from roomkit.voice._workers import LocalModel
 from roomkit.voice.audio.pcm import SampleCarry, mono_pcm16, read_samples, require_format
 from roomkit.voice.audio.resample import SincResamplerProvider, resample_pcm16
 from roomkit.voice.audio.wav import parse_wav
@@ -46,7 +47,7 @@ class Ear[M](Protocol):
         """Let the stream go."""
 
 
-class LocalRecogniser[M](STTProvider):
+class LocalRecogniser[M](LocalModel[M], STTProvider):
     """A recogniser whose model is loaded by its first use, into a thread of its own.
 
     A provider calls ``_set_up`` in its constructor.
@@ -149,22 +150,6 @@ class LocalRecogniser[M](STTProvider):
             require_format(int(rate), 1, 2)
             return mono_pcm16(found.data), int(rate)
         raise InvalidInputError("audio.url: neither WAV nor PCM with its rate")
-
-    async def warmup(self) -> None:
-        """Load the model; the first call need not wait for it then. Again does nothing.
-
-        Raises:
-            ConfigurationError: It cannot be loaded; the text names the file.
-            ProviderError: It took too long, or the provider is closed.
-        """
-        await self._worker.load()
-
-    async def close(self) -> None:
-        """Stop what runs, let the model go and end its thread. Idempotent.
-
-        Whoever waits for a result gets a ProviderError, as does every later call.
-        """
-        await self._worker.close()
 
 
 def _require_pcm(chunk: AudioChunk) -> None:

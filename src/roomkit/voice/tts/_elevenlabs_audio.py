@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from roomkit.voice.base import AudioChunk
 
-_RATE = re.compile(r"[a-z0-9]+?_(\d+)(?:_\d+)?")
 _USUAL_RATE = 44100
+_LONGEST_NUMBER = 6
 _MIMES = {
     "mp3": "audio/mpeg",
     "pcm": "audio/pcm",
@@ -51,8 +49,10 @@ def _codec(output_format: str) -> str:
 
 def _rate(output_format: str) -> int:
     """Return the hertz a format names, such as 24000 for ``mp3_24000_48``."""
-    found = _RATE.fullmatch(output_format)
-    return int(found[1]) if found and int(found[1]) > 0 else _USUAL_RATE
+    rate = output_format.split("_")[1:2]
+    if not rate or len(rate[0]) > _LONGEST_NUMBER or not (rate[0].isascii() and rate[0].isdigit()):
+        return _USUAL_RATE
+    return int(rate[0]) or _USUAL_RATE
 
 
 def mime_of(output_format: str) -> str:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from roomkit.exceptions import ConfigurationError, InvalidInputError
 from roomkit.models.content import AudioContent
 from roomkit.voice._sentences import sentences
+from roomkit.voice._workers import LocalModel
 from roomkit.voice.audio.wav import wav_bytes
 from roomkit.voice.base import AudioChunk
 from roomkit.voice.tts.base import TTSProvider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from roomkit.voice._workers import ModelWorker
 
@@ -29,7 +30,7 @@ _ABBREVIATION = re.compile(r"(^|\s)(Dr|Mr|Mrs|Ms|Prof|St|No|vs|e\.g|i\.e|approx)
 _PIECE_MS = 100
 
 
-class LocalSynthesiser[M](TTSProvider):
+class LocalSynthesiser[M](LocalModel[M], TTSProvider):
     """A synthesiser whose model is loaded by its first use, into a thread of its own.
 
     A provider calls ``_set_up`` in its constructor.
@@ -102,7 +103,7 @@ class LocalSynthesiser[M](TTSProvider):
             async for chunk in chunks:
                 yield chunk
 
-    async def _chunks(self, text: str, voice: str | None) -> Any:
+    async def _chunks(self, text: str, voice: str | None) -> AsyncGenerator[AudioChunk]:
         speaker = self._speaker(voice)
         rate = 0
         async for part in _parts(text):
@@ -124,22 +125,6 @@ class LocalSynthesiser[M](TTSProvider):
     def _model_rate(self) -> int:
         model = self._worker.model
         return 16000 if model is None else self._rate_of(model)
-
-    async def warmup(self) -> None:
-        """Load the model; the first call need not wait for it then. Again does nothing.
-
-        Raises:
-            ConfigurationError: It cannot be loaded; the text names the file.
-            ProviderError: It took too long, or the provider is closed.
-        """
-        await self._worker.load()
-
-    async def close(self) -> None:
-        """Stop what runs, let the model go and end its thread. Idempotent.
-
-        Whoever waits for audio gets a ProviderError, as does every later call.
-        """
-        await self._worker.close()
 
 
 async def _parts(text: str) -> AsyncIterator[str]:

@@ -20,8 +20,8 @@ from roomkit.voice.tts._local import LocalSynthesiser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+_USER = "SherpaOnnxTTSProvider"
 _FULL_SCALE = 32767
-_PROVIDER = "cpu"
 
 
 @dataclass
@@ -49,7 +49,7 @@ class SherpaOnnxTTSConfig:
     speed: float = 1.0
     sample_rate: int = 22050
     num_threads: int = 2
-    provider_type: str = _PROVIDER
+    provider_type: str = "cpu"
     provider: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class SherpaOnnxTTSProvider(LocalSynthesiser[Any]):
 
     def __init__(self, config: SherpaOnnxTTSConfig, *, timeout: float = 30.0) -> None:
         self._sherpa: Any = require(
-            "sherpa_onnx", user="SherpaOnnxTTSProvider", extra="sherpa-onnx", dist="sherpa-onnx"
+            "sherpa_onnx", user=_USER, extra="sherpa-onnx", dist="sherpa-onnx"
         )
         if config.speed <= 0 or config.num_threads < 1 or config.speaker_id < 0:
             raise ConfigurationError(
@@ -97,13 +97,13 @@ class SherpaOnnxTTSProvider(LocalSynthesiser[Any]):
         return str(self._config.speaker_id)
 
     def _load(self) -> Any:
-        config, sherpa, user = self._config, self._sherpa, "SherpaOnnxTTSProvider"
-        model = require_file(user, "model", config.model)
-        tokens = require_file(user, "tokens", config.tokens)
+        config, sherpa = self._config, self._sherpa
+        model = require_file(_USER, "model", config.model)
+        tokens = require_file(_USER, "tokens", config.tokens)
         if config.data_dir:
-            require_file(user, "data_dir", config.data_dir, folder=True)
+            require_file(_USER, "data_dir", config.data_dir, folder=True)
         if config.lexicon:
-            require_file(user, "lexicon", config.lexicon)
+            require_file(_USER, "lexicon", config.lexicon)
         vits = sherpa.OfflineTtsVitsModelConfig(
             model=model, tokens=tokens, data_dir=config.data_dir, lexicon=config.lexicon
         )

@@ -1,0 +1,1 @@
+"""The how-to pages, followed as a reader would follow them."""
