@@ -139,8 +139,17 @@ class TestDoctorOnThisInstallation:
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         report = run_json(capsys, "doctor")
-        assert [extra["name"] for extra in report["extras"]] == list(EXTRAS)
+        named = [extra["name"] for extra in report["extras"]]
+        assert named == [name for name in EXTRAS if name not in ("dev", "docs")]
         assert (report["ok"], report["problems"]) == (True, [])
+
+    def test_those_for_work_on_roomkit_when_asked_for(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        report = run_json(capsys, "doctor", "--require", "dev")
+        assert "dev" in [extra["name"] for extra in report["extras"]]
+        report = run_json(capsys, "doctor", "--extra", "docs")
+        assert [extra["name"] for extra in report["extras"]] == ["docs"]
 
     def test_an_installed_extra_names_its_versions(
         self, capsys: pytest.CaptureFixture[str]

@@ -50,7 +50,7 @@ PROGRAMS = [
     if "```python" in page.read_text("utf-8") and "<!-- typed in: " not in page.read_text("utf-8")
 ]
 """Pages whose programs run in this process; those made of files are typed in by a reader."""
-SECONDS = 30
+SECONDS = 55
 
 
 def by_name(page: Path) -> str:

@@ -154,7 +154,7 @@ class TestBackends:
             assert session.state is VoiceSessionState.ENDED
 
     async def test_a_caller_who_vanishes(self, kind: str) -> None:
-        """Half-open: the server's keep-alives find out."""
+        """Half-open: the server's keepalives find out."""
         async with calls(kind, pings=0.05) as world:
             _, session = await world.call()
             world.relay.swallow()
@@ -367,7 +367,7 @@ class TestRealtimeTransport:
             assert world.left == [session]
 
     async def test_a_caller_who_vanishes(self) -> None:
-        """Half-open: the server's keep-alives find out."""
+        """Half-open: the server's keepalives find out."""
         async with lines(pings=0.05) as world:
             _, session = await world.call("a")
             world.relay.swallow()

@@ -116,7 +116,7 @@ class TestLiveModels:
     """A link to a live model that is lost in any way is opened again, within a bound."""
 
     async def test_half_open(self, vendor: str) -> None:
-        """A server that vanished without a word is missed by its keep-alives."""
+        """A server that vanished without a word is missed by its keepalives."""
         async with model(vendor, quick=True) as world:
             world.sim.hears("I am Ana.")
             world.sim.answers("Hello Ana.")
@@ -132,7 +132,7 @@ class TestLiveModels:
     async def test_a_server_that_takes_nothing(
         self, vendor: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Sending has an end: keep-alives wait behind what is not taken."""
+        """Sending has an end: keepalives wait behind what is not taken."""
         async with model(vendor, 24000, send_timeout=0.05) as world:
             world.relay.stall()
             async with asyncio.timeout(10):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DISTRIBUTION = "roomkit"
+_OWN_WORK = frozenset({"dev", "docs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def examine(lookup: Lookup, selected: Sequence[str] = (), required: Sequence[str
 
     Args:
         lookup: Finds an installed distribution by name.
-        selected: The extras to report on; all of them when empty.
+        selected: The extras to report on; when empty, all but those for work on RoomKit itself.
         required: The extras whose absence is a problem; reported on in any case.
 
     Raises:
@@ -66,9 +67,8 @@ def examine(lookup: Lookup, selected: Sequence[str] = (), required: Sequence[str
         return Report(core=(), extras=(), problems=(problem,))
     known = {normalise(name): name for name in own.extras}
     must = [_resolve(name, known) for name in required]
-    shown = (
-        {_resolve(name, known) for name in selected} | set(must) if selected else known.values()
-    )
+    asked = {_resolve(name, known) for name in selected} | set(must)
+    shown = asked if selected else (set(known.values()) - _OWN_WORK) | asked
     # The table gives the order, from the everyday to the special.
     order = {name: place for place, name in enumerate(EXTRAS)}
     extras = tuple(
@@ -175,7 +175,7 @@ def _write_installed(extras: Sequence[ExtraReport]) -> None:
     width = max(len(extra.name) for extra in extras)
     for extra in extras:
         versions = ", ".join(f"{state.name} {state.version}" for state in extra.distributions)
-        write_line(f"  {extra.name:<{width}}  {versions}")
+        write_line(f"  {extra.name:<{width}}  {versions}".rstrip())
 
 
 def _write_missing(extras: Sequence[ExtraReport]) -> None:

@@ -334,7 +334,7 @@ class OpenAIRealtimeProvider(LinkedRealtimeProvider[_Link]):
             async with asyncio.timeout(self._send_timeout):
                 await ws.send(json.dumps(event))
         except TimeoutError:
-            # A server that reads nothing is not found out by keep-alives: they wait behind this.
+            # A server that reads nothing is not found out by keepalives: they wait behind this.
             logger.warning("a server takes nothing", extra=link.extra)
             ws.transport.abort()
         except Exception as exc:
