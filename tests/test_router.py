@@ -308,6 +308,7 @@ class TestTranscoding:
         x, y = SimpleChannel("x", react_script=[]), SimpleChannel("y")
         result = await Board(x, y, transcoder=Nothing()).broadcast(event(content=media))
         assert result.errors == {"x": "transcoding_failed"}
+        assert list(result.outputs) == ["y"]
         assert (x.received, x.delivered) == ([], [])
         assert texts(y.delivered) == ["other"]
 

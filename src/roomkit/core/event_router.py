@@ -242,6 +242,8 @@ class EventRouter:
                 result.errors[channel_id] = outcome.error
         if delivered is not None and delivered.status == SENT:
             result.delivery_outputs[channel_id] = delivered.output
+        if delivered is not None and delivered.error == Reason.TRANSCODING_FAILED:
+            return  # nothing was asked of it
         if reacted is None and delivered is None:
             result.outputs[channel_id] = Outcome(SENT).output
             return
