@@ -14,12 +14,13 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 SETUP := pyproject.toml .python-version scripts/bootstrap.sh
-JOBS ?= auto
+# Half as many again as there are processors: many tests wait for servers and processes.
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 ARGS ?=
 # COV=1 turns a test run into a measured one; the floor is fail_under in pyproject.toml.
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
 # What attacks stores and readers for minutes, and what runs programs one by one.
-LONG_ONES := tests/reliability tests/processes tests/docs tests/test_examples.py tests/test_many_workers.py
+LONG_ONES := tests/reliability tests/processes tests/docs tests/test_examples.py tests/test_many_workers.py tests/test_howto
 
 .PHONY: help install lint fix format format-check typecheck imports security deps spelling \
 	checks test test-3.13 test-lowest test-voice test-fastrtc smoke coverage all demo demo-voice bench soak docs docs-serve build clean distclean \

@@ -170,7 +170,9 @@ class TestSQLite(_CancelSweep):
 
 
 class TestPostgres(_CancelSweep):
-    """On a PostgreSQL server."""
+    """On a PostgreSQL server; each moment costs a database, so there are fewer."""
+
+    density = 2
 
     @pytest.fixture
     def place(self, postgres_dsn: str) -> Place:

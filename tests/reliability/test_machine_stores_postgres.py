@@ -35,7 +35,7 @@ class TestPostgres:
     @pytest.mark.timeout(180)
     def test_walks(self, postgres_dsn: str) -> None:
         """Kit and model agree at every step."""
-        run_state_machine_as_test(lambda: PostgresMachine(postgres_dsn), settings=walks(40, 40))
+        run_state_machine_as_test(lambda: PostgresMachine(postgres_dsn), settings=walks(20, 40))
 
     @pytest.mark.soak
     @pytest.mark.timeout(3600)

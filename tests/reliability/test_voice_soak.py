@@ -16,10 +16,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
 from roomkit import RoomKit
-from roomkit.simulators.openai_realtime import OpenAIRealtimeSimulator
-from tests.reliability._calls import Relay, nothing_left, open_files, resident_bytes, until
+from tests.reliability._calls import nothing_left, open_files, resident_bytes, until
 from tests.reliability._speakers import repeated, spoken, written
-from tests.reliability.test_voice_states import MINE, OTHER, House, Studio, dial, say
+from tests.reliability.test_voice_states import MINE, OTHER, House, dial, say, studio
 from tests.test_voice._backend_clients import Client
 
 if TYPE_CHECKING:
@@ -105,43 +104,30 @@ async def voice_calls(count: int) -> None:
 
 async def live_calls(count: int) -> None:
     """Make calls to a realtime model; afterwards nothing of them is left."""
-    async with (
-        nothing_left(),
-        OpenAIRealtimeSimulator() as sim,
-        Relay(sim.api_base) as relay,
-        RoomKit() as kit,
-    ):
-        world = Studio(kit, sim, relay)
-        kit.register_channel(world.channel)
-        await kit.create_room(MINE)
-        await kit.attach_channel(MINE, "live")
-        async with serve(
-            world.take, "127.0.0.1", 0, compression=None, close_timeout=0.05
-        ) as server:
-            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with studio("openai") as (world, url):
+        sim = world.sim
 
-            async def call(number: int) -> None:
-                sim.answers("Hi")
-                talker = await dial(url, f"{MINE}?{number}")
-                # What is said before the model is there is not heard.
-                await until(lambda: str(number) in world.sessions)
-                del world.sessions[str(number)]
-                await talker.speak()
-                await until(lambda: talker.audio)
-                if number % 3:
-                    await talker.socket.close()
-                else:
-                    talker.socket.transport.abort()
-                await talker.reader
-                # The simulator remembers every event; that is not what is measured.
-                sim.events.clear()
-                sim.heard.clear()
+        async def call(number: int) -> None:
+            sim.answers("Hi")
+            talker = await dial(url, f"{MINE}?{number}")
+            # What is said before the model is there is not heard.
+            await until(lambda: str(number) in world.sessions)
+            del world.sessions[str(number)]
+            await talker.speak()
+            await until(lambda: talker.audio)
+            if number % 3:
+                await talker.socket.close()
+            else:
+                talker.socket.transport.abort()
+            await talker.reader
+            # The simulator remembers every event; that is not what is measured.
+            sim.events.clear()
+            sim.heard.clear()
 
-            await unchanged(call, lambda: world.ended(MINE), count)
-            await sim.connected(0)
-            assert world.channel.sessions == []
-            assert world.failed == []
-            await kit.close()
+        await unchanged(call, lambda: world.ended(MINE), count)
+        await sim.connected(0)
+        assert world.channel.sessions == []
+        assert world.failed == []
 
 
 async def test_voice_calls() -> None:

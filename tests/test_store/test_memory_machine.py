@@ -380,4 +380,4 @@ def rebuilt(store: InMemoryStore) -> InMemoryStore:
 
 
 TestIndexes = Machine.TestCase
-TestIndexes.settings = settings(max_examples=150, stateful_step_count=50)
+TestIndexes.settings = settings(max_examples=80, stateful_step_count=50)
