@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 
 from roomkit.testing.conformance.stt import STTConformance
 from roomkit.testing.conformance.tts import TTSConformance
+from roomkit.voice.apm import WebRTCNoiseSuppressor
 from roomkit.voice.audio_frame import AudioFrame
 from roomkit.voice.base import AudioChunk
 from roomkit.voice.pipeline import VADEventType
@@ -59,6 +59,12 @@ def utterances(pcm: bytes) -> list[tuple[float, float, bytes]]:
     return found
 
 
+def suppressed(pcm: bytes) -> bytes:
+    """Return a recording with less noise in it."""
+    stage = WebRTCNoiseSuppressor()
+    return b"".join(stage.process(frame).data for frame in frames(pcm, rate=RATE))
+
+
 async def mic(pcm: bytes) -> AsyncIterator[AudioChunk]:
     """Give a recording in pieces of 20 ms, faster than anybody speaks."""
     for frame in frames(pcm, rate=RATE):
@@ -86,24 +92,22 @@ class TestLoop:
         assert wrong / count <= 0.10
 
     def test_noise_moves_little(self) -> None:
-        """White noise 10 dB below speech: the same utterances at the same places.
+        """White noise 10 dB below speech: the same utterances, within 100 ms of the clean ones.
 
-        Beginnings within 100 ms, the usual end too; where a word dies away, noise prolongs it by
-        up to 150.
+        So it is behind the noise suppressor, where the detector stands. Without one, noise
+        prolongs a word that dies away by up to 150 ms.
         """
         texts = (HELP, SENTENCES[1], SENTENCES[4], SENTENCES[8])
         clean = silence(1000) + b"".join(spoken(text) + silence(900) for text in texts)
         samples = memoryview(b"".join(map(spoken, texts))).cast("h")
         loud = (sum(value * value for value in samples) / len(samples)) ** 0.5
         noisy = mixed(clean, noise(len(clean) / 32, rms=loud / 10**0.5))
-        pairs = list(zip(utterances(clean), utterances(noisy), strict=True))
-        assert len(pairs) == len(texts)
-        ends = []
-        for (begin, end, _), (begin_noisy, end_noisy, _) in pairs:
-            assert begin_noisy == pytest.approx(begin, abs=100)
-            ends.append(abs(end_noisy - end))
-        assert statistics.median(ends) <= 100
-        assert max(ends) <= 150
+        wanted = utterances(clean)
+        assert len(wanted) == len(texts)
+        for heard, late in ((suppressed(noisy), 100), (noisy, 150)):
+            for (begin, end, _), found in zip(wanted, utterances(heard), strict=True):
+                assert found[0] == pytest.approx(begin, abs=100)
+                assert found[1] == pytest.approx(end, abs=late)
 
 
 class TestMoonshineAlone:
