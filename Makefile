@@ -14,8 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 SETUP := pyproject.toml .python-version scripts/bootstrap.sh
-# Half as many again as there are processors: many tests wait for servers and processes.
-JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
+JOBS ?= auto
 ARGS ?=
 # COV=1 turns a test run into a measured one; the floor is fail_under in pyproject.toml.
 COVERAGE := $(if $(COV),--cov --cov-report=term-missing:skip-covered --cov-report=xml)
